@@ -1,0 +1,191 @@
+"""LangChain messages → what the guard reads, and its redactions back into copies of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, message_chunk_to_message
+from pydantic import BaseModel
+
+from gemma_guard import Place, UsageError, Verdict
+
+_ROLES = {
+    "ai": "assistant",
+    "function": "function",
+    "human": "user",
+    "system": "system",
+    "tool": "tool",
+}
+_WORDED = frozenset(
+    {
+        "function_call",
+        "input_text",
+        "invalid_tool_call",
+        "output_text",
+        "reasoning",
+        "refusal",
+        "server_tool_call",
+        "text",
+        "thinking",
+        "tool_call",
+        "tool_use",
+    }
+)
+_WORDLESS = frozenset(
+    {"cache_control", "call_id", "encrypted_content", "id", "index", "signature", "status", "type"}
+)
+_NAMED_BY_THE_GUARD = frozenset({"reasoning_content", "refusal"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A message in the OpenAI form, and where each text of it stands in the LangChain message."""
+
+    shape: dict[str, Any] = field(repr=False)
+    places: Mapping[Place, Place]
+
+
+def read(message: BaseMessage) -> Reading:
+    """Every text of `message`; what is not text becomes a part that the guard calls a gap.
+
+    Tool calls, malformed ones too, reasoning, refusals and whatever else a provider puts into
+    `additional_kwargs` are texts. Raises `UsageError` for a message of no chat role.
+    """
+    message = message_chunk_to_message(message)
+    sketch = _Sketch(_role(message))
+    sketch.content(message.content, ("content",))
+    sketch.name(message.name)
+    sketch.extras(message.additional_kwargs)
+    if isinstance(message, AIMessage):
+        sketch.calls(message)
+    return Reading(sketch.shape, sketch.places)
+
+
+def redacted(
+    messages: Sequence[BaseMessage], readings: Sequence[Reading], verdict: Verdict
+) -> list[BaseMessage]:
+    """Copies of the `messages` in which `verdict` redacts something; the others as they are.
+
+    Raises `ValueError` where a redacted text is no longer what its place holds, as when a tool
+    call's arguments are no longer JSON.
+    """
+    clean = list(messages)
+    for edit in verdict.edits:
+        index, place = int(edit.place[0]), edit.place[1:]
+        path = readings[index].places[place]
+        clean[index] = _rewritten(clean[index], path, edit.text)
+    return clean
+
+
+class _Sketch:
+    """The OpenAI form of one message, while it is drawn."""
+
+    def __init__(self, role: str) -> None:
+        self._parts: list[dict[str, Any]] = []
+        self._calls: list[dict[str, Any]] = []
+        self.shape: dict[str, Any] = {
+            "role": role,
+            "content": self._parts,
+            "tool_calls": self._calls,
+        }
+        self.places: dict[Place, Place] = {}
+
+    def content(self, content: Any, path: Place) -> None:
+        if not isinstance(content, list):
+            self._say(content, path)
+            return
+        for number, part in enumerate(content):
+            self._part(part, (*path, number))
+
+    def name(self, name: str | None) -> None:
+        if name:
+            self.shape["name"], self.places[("name",)] = name, ("name",)
+
+    def extras(self, extras: Mapping[str, Any]) -> None:
+        """Strings the guard has a name for keep it, so that records name it too."""
+        for key, value in extras.items():
+            path = ("additional_kwargs", key)
+            if key in _NAMED_BY_THE_GUARD and isinstance(value, str):
+                self.shape[key], self.places[(key,)] = value, path
+            else:
+                self._say(value, path)
+
+    def calls(self, message: AIMessage) -> None:
+        for number, call in enumerate(message.tool_calls):
+            function = {"name": call["name"], "arguments": _written(call["args"])}
+            for key, own in (("name", "name"), ("arguments", "args")):
+                place = ("tool_calls", len(self._calls), "function", key)
+                self.places[place] = ("tool_calls", number, own)
+            self._calls.append({"type": "function", "function": function})
+        for number, malformed in enumerate(message.invalid_tool_calls):
+            self._values(malformed, ("invalid_tool_calls", number))
+
+    def _part(self, part: Any, path: Place) -> None:
+        if not isinstance(part, Mapping):
+            self._say(part, path)
+        elif part.get("type") == "tool_result":
+            self.content(part.get("content"), (*path, "content"))
+        elif part.get("type") in _WORDED:
+            self._values(part, path)
+        else:
+            self._parts.append({"type": str(part.get("type"))})
+
+    def _values(self, part: Mapping[str, Any], path: Place) -> None:
+        for key, value in part.items():
+            if key not in _WORDLESS:
+                self._say(value, (*path, key))
+
+    def _say(self, value: Any, path: Place) -> None:
+        if text := _written(value):
+            self.places["content", len(self._parts), "text"] = path
+            self._parts.append({"type": "text", "text": text})
+
+
+def _role(message: BaseMessage) -> str:
+    if isinstance(message, ChatMessage):
+        return message.role
+    try:
+        return _ROLES[message.type]
+    except KeyError:
+        raise UsageError(f"a message of type {message.type!r} has no role in a chat") from None
+
+
+def _written(value: Any) -> str:
+    """What `value` says, as JSON unless it is a text already; nothing for what has no words."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, BaseModel):
+        return value.model_dump_json()
+    if not value or isinstance(value, int | float):
+        return ""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _unwritten(text: str, before: Any) -> Any:
+    """What `text` stands for in the place of `before`."""
+    if isinstance(before, str):
+        return text
+    if isinstance(before, BaseModel):
+        return type(before).model_validate_json(text)
+    return json.loads(text)
+
+
+def _rewritten(message: BaseMessage, path: Place, text: str) -> BaseMessage:
+    message = message_chunk_to_message(message)
+    name = str(path[0])
+    changed = _replaced(getattr(message, name), path[1:], text)
+    metadata = {k: v for k, v in message.response_metadata.items() if k != "logprobs"}
+    return message.model_copy(update={name: changed, "response_metadata": metadata})
+
+
+def _replaced(tree: Any, path: Place, text: str) -> Any:
+    """A copy of `tree`, along `path` only, that ends in `text`."""
+    if not path:
+        return _unwritten(text, tree)
+    branch, rest = path[0], path[1:]
+    copy = tree.copy()
+    copy[branch] = _replaced(tree[branch], rest, text)
+    return copy

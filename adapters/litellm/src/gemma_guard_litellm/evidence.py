@@ -1,0 +1,64 @@
+"""One entry per decision in LiteLLM's `guardrail_information`; no text, no scores, no headers.
+
+A caller may ask the proxy for these entries (`include_guardrail_response`): they hold nothing that
+the one whose text was judged must not see. Scores are in the guard's own records, by decision id.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from litellm.integrations.custom_guardrail import CustomGuardrail
+from litellm.types.guardrails import GuardrailEventHooks
+from litellm.types.utils import GuardrailStatus, GuardrailTracingDetail
+
+from gemma_guard import Action, Verdict
+
+_PROVIDER = "gemma_guard"
+
+
+def enter(
+    verdict: Verdict, guardrail: CustomGuardrail, data: dict[str, Any], event: GuardrailEventHooks
+) -> None:
+    """Add what `verdict` says to the request's log."""
+    ended, seconds = time.time(), verdict.ms / 1000
+    guardrail.add_standard_logging_guardrail_information_to_request_data(
+        guardrail_json_response={
+            "decision": verdict.id,
+            "action": str(verdict.action),
+            "status": verdict.status,
+            "gaps": sorted({str(gap.cause) for gap in verdict.gaps}),
+        },
+        request_data=data,
+        guardrail_status=status(verdict),
+        start_time=ended - seconds,
+        end_time=ended,
+        duration=seconds,
+        guardrail_provider=_PROVIDER,
+        event_type=event,
+        tracing_detail=_detail(verdict),
+    )
+
+
+def status(verdict: Verdict) -> GuardrailStatus:
+    """LiteLLM's word for what happened."""
+    if verdict.fault == "judge":
+        return "guardrail_failed_to_respond"
+    if verdict.action >= Action.REDACT:
+        return "guardrail_intervened"
+    if any(gap.cause.is_judges and not gap.judged_by for gap in verdict.gaps):
+        return "guardrail_failed_to_respond"
+    if verdict.findings:
+        return "guardrail_flagged"
+    return "not_run" if verdict.status == "not_scanned" else "success"
+
+
+def _detail(verdict: Verdict) -> GuardrailTracingDetail:
+    return GuardrailTracingDetail(
+        guardrail_id=verdict.id,
+        policy_template=verdict.route,
+        detection_method=_PROVIDER,
+        violation_categories=list(dict.fromkeys(finding.policy for finding in verdict.findings)),
+        guardrail_action=str(verdict.action),
+    )

@@ -1,0 +1,80 @@
+"""A proxy request → the fields a route matches on: what the proxy knows, what the caller says.
+
+Also whose scores are known already.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_BUCKETS = ("metadata", "litellm_metadata")
+_PROXYS_OWN = "user_api_key"
+
+Words = tuple[str, ...]
+
+
+def trusted(data: Mapping[str, Any], key: Any) -> dict[str, Words]:
+    """`model`, `key_alias`, `team` (alias and id) and `path`, of the authenticated `key`."""
+    fields = {
+        "model": _words(_names(data.get("model"))),
+        "key_alias": _words(getattr(key, "key_alias", None)),
+        "team": _words([getattr(key, "team_alias", None), getattr(key, "team_id", None)]),
+        "path": _words(getattr(key, "request_route", None)),
+    }
+    return {name: words for name, words in fields.items() if words}
+
+
+def claimed(data: Mapping[str, Any]) -> dict[str, Words]:
+    """`tag`, `user`, `header.NAME` (lower case) and `metadata.NAME`, from either bucket."""
+    buckets = [bucket for name in _BUCKETS if isinstance(bucket := data.get(name), Mapping)]
+    request = data.get("proxy_server_request") or {}
+    found = [
+        ("user", data.get("user")),
+        *(("tag", bucket.get("tags")) for bucket in buckets),
+        *((f"header.{name.lower()}", v) for name, v in (request.get("headers") or {}).items()),
+        *(pair for bucket in buckets for pair in _metadata(bucket)),
+    ]
+    return _gathered(found)
+
+
+def tenant(key: Any) -> str:
+    """The team of the authenticated `key`, or the key: how fast an answer comes tells no other."""
+    owners = (getattr(key, name, None) for name in ("team_id", "token"))
+    return next((owner for owner in owners if owner and isinstance(owner, str)), "")
+
+
+def _names(model: Any) -> list[Any]:
+    """The model as called, and the group that an alias or a deployment's id stands for.
+
+    A caller who knows the id must not leave the route of the name by it.
+    """
+    router = getattr(sys.modules.get("litellm.proxy.proxy_server"), "llm_router", None)
+    if router is None or not isinstance(model, str):
+        return [model]
+    alias = (router.model_group_alias or {}).get(model)
+    group = alias.get("model") if isinstance(alias, Mapping) else alias
+    deployment = router.get_deployment(model_id=model)
+    return [model, group, getattr(deployment, "model_name", None)]
+
+
+def _metadata(bucket: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    return ((f"metadata.{k}", v) for k, v in bucket.items() if not k.startswith(_PROXYS_OWN))
+
+
+def _gathered(found: Iterable[tuple[str, Any]]) -> dict[str, Words]:
+    fields: dict[str, Words] = {}
+    for name, value in found:
+        if words := _words(value):
+            fields[name] = fields.get(name, ()) + words
+    return fields
+
+
+def _words(value: Any) -> Words:
+    """The words in `value`: itself, or those it lists; nothing for what is neither."""
+    if isinstance(value, bool | int | float | str):
+        return (str(value),)
+    if isinstance(value, list | tuple):
+        return tuple(str(word) for word in value if isinstance(word, bool | int | float | str))
+    return ()

@@ -1,0 +1,29 @@
+"""Check one text, then a chat call from both sides."""
+
+import asyncio
+
+from gemma_guard import Guard
+
+
+def call_model(messages: list[dict[str, str]]) -> str:
+    """Stands in for your model."""
+    return f"You asked: {messages[-1]['content']} You are worthless."
+
+
+async def main() -> None:
+    async with Guard.default() as guard:
+        verdict = await guard.check("How do I build a pipe bomb?")
+        print(verdict.action, verdict.policies, verdict.text)
+
+        messages = [{"role": "user", "content": "Why did I fail?"}]
+        before = await guard.check(messages=messages)
+        before.raise_if_blocked()
+        answer = call_model(before.apply(messages))
+
+        asked_and_answered = [*messages, {"role": "assistant", "content": answer}]
+        after = await guard.check(messages=asked_and_answered, stage="output")
+        print(after.action, "the answer" if after.blocked else after.apply(asked_and_answered)[-1])
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,144 @@
+"""The judge without the framework: texts in, calibrated margins out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gemma_guard_lite.ngrams import HashedNgrams
+from gemma_guard_lite.reader import Reader, Reading, session
+from gemma_guard_lite.windows import Range
+from gemma_guard_lite.words import WordList
+
+HEADS = ("sexually_explicit", "hate_speech", "harassment", "dangerous_content")
+WEIGHTS = Path(__file__).parent / "weights"
+FILES = (
+    "answers.onnx",
+    "encoder.onnx",
+    "heads.onnx",
+    "lite.json",
+    "ngrams.npz",
+    "tokenizer.json",
+    "words.npz",
+)
+
+Floats = NDArray[np.float32]
+Tick = Callable[[], None]
+
+
+def _no_tick() -> None:
+    """Nothing to do between windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Per head a margin, its calibrated form, and the place in the text that decided.
+
+    `place` is None where the text was judged as a whole.
+    """
+
+    raw: tuple[float, ...]
+    margins: tuple[float, ...]
+    places: tuple[Range | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Weighs the parts for each head, then stretches the sum to log odds."""
+
+    weights: Floats
+    bias: Floats
+    slope: Floats
+    shift: Floats
+
+    @classmethod
+    def of(cls, constants: Mapping[str, Any]) -> Blend:
+        """From lists, as JSON has them."""
+        names = ("weights", "bias", "slope", "shift")
+        return cls(*(np.array(constants[name], np.float32) for name in names))
+
+    def raw(self, parts: Floats) -> Floats:
+        """One row per row of `parts`, one column per head."""
+        # einsum without BLAS: the same sum whatever library and thread count numpy has
+        blended: Floats = np.einsum("sk,hk->sh", parts, self.weights) + self.bias
+        return blended
+
+    def calibrated(self, raw: Floats) -> Floats:
+        """Log odds at the prior stated in the model card."""
+        stretched: Floats = raw * self.slope + self.shift
+        return stretched
+
+
+class Model:
+    """Encoder, n-grams and word list, blended per head."""
+
+    def __init__(self, folder: Path = WEIGHTS, *, threads: int = 1) -> None:
+        self._ngrams = HashedNgrams.load(folder / "ngrams.npz")
+        self._words = WordList.load(folder / "words.npz")
+        self._reader = Reader(folder, listed=self._words.weights.keys(), threads=threads)
+        self._heads = session(folder / "heads.onnx", threads)
+        self._answers = session(folder / "answers.onnx", threads)
+        constants = json.loads((folder / "lite.json").read_text(encoding="utf-8"))
+        self._blends = {name: Blend.of(blend) for name, blend in constants["blends"].items()}
+
+    def prompt(self, text: str, *, tick: Tick = _no_tick) -> Judgement:
+        """Judge a text that asks. `tick` runs before each window and may raise."""
+        reading = self._reader.read(text, before_each=tick)
+        return self._judged(self._raw(reading), reading, "input")
+
+    def answer(self, text: str, prompt: str | None, *, tick: Tick = _no_tick) -> Judgement:
+        """Judge a text that answers, in the light of `prompt` where there is one."""
+        reading = self._reader.read(text, before_each=tick)
+        if prompt is None:
+            parts = _side_by_side(self._raw(reading), self.complied(reading, None))
+            return self._judged(self._blends["answer"].raw(parts), reading, "answer")
+        asked = self._reader.read(prompt, before_each=tick)
+        whole = (self._raw(asked).max(0), self.complied(reading, asked))
+        parts = _side_by_side(self._raw(reading), *whole)
+        return self._judged(self._blends["output"].raw(parts), reading, "output")
+
+    def parts(self, reading: Reading) -> Floats:
+        """What each part of the judge says of each span: encoder, n-grams, word list."""
+        (heads,) = self._heads.run(None, {"features": reading.features})
+        ngrams = np.stack([self._ngrams.margins(piece) for piece in reading.pieces])
+        words = np.array([[self._words.margin(piece)] for piece in reading.pieces], np.float32)
+        return np.concatenate([heads, ngrams, words], axis=1)
+
+    def complied(self, answer: Reading, prompt: Reading | None) -> Floats:
+        """How much the answer looks like a harmful one, by itself or as the answer to `prompt`."""
+        asked = answer if prompt is None else prompt
+        inputs = {"answer": answer.gist, "prompt": asked.gist}
+        alone, together = self._answers.run(None, inputs)
+        found: Floats = alone if prompt is None else together
+        return found
+
+    def _raw(self, reading: Reading) -> Floats:
+        return self._blends["input"].raw(self.parts(reading))
+
+    def _judged(self, raw: Floats, reading: Reading, kind: str) -> Judgement:
+        worst = raw.argmax(0)
+        top = raw.max(0)
+        places = tuple(reading.places[span] if len(raw) > 1 else None for span in worst)
+        margins = self._blends[kind].calibrated(top)
+        return Judgement(tuple(top.tolist()), tuple(margins.tolist()), places)
+
+
+def _side_by_side(spans: Floats, *whole: Floats) -> Floats:
+    """Each span's own columns, then what holds for all of them."""
+    shared = [np.broadcast_to(row.reshape(1, -1), (len(spans), row.size)) for row in whole]
+    return np.concatenate([spans, *shared], axis=1)
+
+
+def fingerprint(folder: Path = WEIGHTS) -> str:
+    """A hash of everything a score depends on."""
+    digest = hashlib.sha256()
+    for name in FILES:
+        digest.update((folder / name).read_bytes())
+    return f"lite-{digest.hexdigest()[:12]}"

@@ -1,0 +1,84 @@
+"""The development set: sources left out of training, and what the parts say of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+from linear import matrix, ngram_weights
+from nets import Plan, Spans, margins, trained
+from sklearn.metrics import average_precision_score
+from sources import Row
+
+FOLDS = (
+    {"surge_toxicity", "aart", "self_instruct_human", "state_union", "xsafety_en"},
+    {
+        "wikipedia_toxicity_nonfuzzed",
+        "red_instruct_questions",
+        "mtbench_vicuna",
+        "gsm8k",
+        "convabuse_user",
+    },
+    {
+        "toxigen_seed_sentences",
+        "adversarial_nibbler",
+        "davidson_hate",
+        "rtp_top100_by_attribute",
+        "clinc_wiki_sents",
+    },
+    {"toxic_spans_civil", "edos_sexism", "banking77", "clinc_oos"},
+)
+KNOWN_TO_WORDS = frozenset({"wikipedia_toxicity_nonfuzzed", "davidson_hate"})
+"""The word list was fitted to texts like these by its authors: they must not weigh it."""
+PRIOR = 0.31
+"""The share of positives that development figures are stated at."""
+_CAP = 600
+_CERTAIN = 0.9
+
+
+def source_weights(found: tuple[Row, ...]) -> np.ndarray:
+    """Each source counts with the square root of its size."""
+    sizes = Counter(row.source for row in found)
+    return np.array([row.weight * sizes[row.source] ** -0.5 for row in found])
+
+
+def fold_of(row: Row) -> int:
+    """The fold that leaves this row out: by its source; written ones by their template."""
+    source = row.source.split("+")[0]
+    if source.startswith("written"):
+        return hashlib.sha256(row.group.encode()).digest()[1] % len(FOLDS)
+    return next(number for number, fold in enumerate(FOLDS) if source in fold)
+
+
+def left_out_parts(
+    found: tuple[Row, ...], spans: Spans, pieces: list[str], labels: np.ndarray, plan: Plan
+) -> np.ndarray:
+    """Encoder and n-gram margins of every row, by models that never saw its source."""
+    inputs, weights = matrix(pieces), source_weights(found)
+    fold = np.array([fold_of(row) for row in found])
+    parts = np.zeros((len(found), 10), np.float32)
+    for number in range(len(FOLDS)):
+        seen, unseen = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        net = trained(spans, labels, weights, seen, plan)
+        tables, biases = ngram_weights(inputs, labels, weights, seen)
+        parts[unseen, :5] = margins(net, spans, unseen)
+        parts[unseen, 5:] = inputs[unseen] @ tables + biases
+        print(f"fold {number}: {len(seen)} seen, {len(unseen)} left out", flush=True)
+    return parts
+
+
+def development_set(found: tuple[Row, ...], labels: np.ndarray) -> np.ndarray:
+    """Certain rows of real sources, at most so many per source and class, seeded."""
+    draw = np.random.default_rng(0)
+    source = np.array([row.source for row in found])
+    sides = (labels[:, 4] >= _CERTAIN, labels[:, 4] <= 1 - _CERTAIN)
+    names = sorted(set().union(*FOLDS) - KNOWN_TO_WORDS)
+    groups = (np.flatnonzero((source == name) & side) for name in names for side in sides)
+    return np.concatenate([draw.permutation(group)[:_CAP] for group in groups])
+
+
+def area(harmful: np.ndarray, margin: np.ndarray, *, prior: float = PRIOR) -> float:
+    """AU-PRC as if `prior` of the texts were harmful."""
+    share = np.where(harmful, prior / harmful.sum(), (1 - prior) / (~harmful).sum())
+    return float(average_precision_score(harmful, margin, sample_weight=share))

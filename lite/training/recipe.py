@@ -1,0 +1,251 @@
+"""Data → model: every file under `weights/`, with development figures and times.
+
+`python recipe.py DATA WORK`: DATA holds train/, WORK keeps features between runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import features
+import numpy as np
+from answers import CUTS, Judge, cut_of, save_judge
+from bands import input_bands, output_bands
+from blends import (
+    ANY,
+    PARTS,
+    Columns,
+    blend,
+    empty,
+    leaning,
+    of_answer,
+    of_input,
+    of_output,
+    stretched,
+)
+from develop import KNOWN_TO_WORDS, area, development_set, left_out_parts, source_weights
+from gemma_guard_lite.model import WEIGHTS, Blend, Model
+from gemma_guard_lite.reader import Reading
+from gemma_guard_lite.words import WordList
+from graph import Graph
+from linear import matrix, ngram_weights, save_ngrams
+from nets import Plan, Spans, add_net, save, trained
+from parts import export_encoder, export_words
+from sklearn.metrics import average_precision_score
+from table import Table, held, labels, table
+
+PLAN = Plan(epochs=8, hidden=256, dropout=0.5, decay=0.05)
+HALF = 0.5
+TIMES: dict[str, float] = {}
+Figures = dict[str, object]
+
+
+@contextmanager
+def timed(step: str) -> Iterator[None]:
+    """Record how long a step took."""
+    began = time.monotonic()
+    yield
+    TIMES[step] = round(time.monotonic() - began, 1)
+    print(f"{step}: {TIMES[step]} s", flush=True)
+
+
+def main() -> None:
+    """Run every step; features are only computed if WORK has none."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("data", type=Path, nargs="?", default=os.environ.get("GEMMA_GUARD_DATA"))
+    asked.add_argument("work", type=Path)
+    told = asked.parse_args()
+    with timed("rows"):
+        rows = table(Path(told.data) / "train")
+    if not (told.work / "features.npz").exists():
+        with timed("features"):
+            export_encoder(WEIGHTS)
+            export_words(WEIGHTS)
+            features.compute(rows.texts(), WEIGHTS, told.work)
+    figures = train(rows, features.Features.load(told.work), told.work)
+    figures |= {"seconds": TIMES, "machine": platform.processor() or platform.machine()}
+    figures |= {"versions": {name: version(name) for name in ("torch", "onnxruntime", "numpy")}}
+    path = Path(__file__).parent / "development.json"
+    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def train(rows: Table, seen: features.Features, work: Path) -> Figures:
+    """Fit, blend, calibrate and write; returns the development figures."""
+    marks, weight = labels(rows.asked), source_weights(rows.asked)
+    spans = Spans(seen.values, *seen.ranges(row.text for row in rows.asked))
+    pieces = [seen.pieces[first] for first in spans.first]
+    if not (work / "left_out.npy").exists():
+        with timed("sources left out"):
+            found = left_out_parts(rows.asked, spans, pieces, marks, PLAN)
+            np.save(work / "left_out.npy", found)
+    word_list = WordList.load(WEIGHTS / "words.npz")
+    words = np.array([[word_list.margin(piece)] for piece in pieces], np.float32)
+    parts = np.concatenate([np.load(work / "left_out.npy"), words], axis=1)
+    honest = np.array([row.source.split("+")[0] not in KNOWN_TO_WORDS for row in rows.asked])
+    used = (parts[honest], marks[honest], weight[honest])
+    inputs = leaning(blend(*used, of_input, ridge=1e-4), *used)
+    figures = developed(rows, parts, marks, inputs)
+    with timed("final parts"):
+        fit_final(rows, spans, pieces, marks, weight)
+    with timed("answers"):
+        told, outputs = fit_answers(rows, seen, inputs)
+    with timed("calibration"):
+        figures |= told | calibrate_input(rows, seen, marks, weight, outputs)
+    return figures
+
+
+def developed(rows: Table, parts: np.ndarray, marks: np.ndarray, inputs: Blend) -> Figures:
+    """AU-PRC of any harm on the left-out sources: the judge, and each part by itself."""
+    kept = development_set(rows.asked, marks)
+    harmful, raw = marks[kept, ANY] > HALF, inputs.raw(parts[kept])
+    encoder, ngrams, words = (parts[kept, column] for column in (ANY, PARTS + ANY, 2 * PARTS))
+    candidates = {
+        "judge (worst of four heads)": raw.max(1),
+        "encoder": encoder,
+        "n-grams": ngrams,
+        "word list": words,
+        "sum of the three": encoder + ngrams + words,
+    }
+    areas = {name: round(area(harmful, margin), 4) for name, margin in candidates.items()}
+    print(areas, np.round(inputs.weights, 2).tolist(), np.round(inputs.bias, 2), flush=True)
+    return {"development": {"rows": len(kept), "harmful": int(harmful.sum()), "areas": areas}}
+
+
+def fit_final(
+    rows: Table, spans: Spans, pieces: list[str], marks: np.ndarray, weight: np.ndarray
+) -> None:
+    """The shipped encoder heads and n-grams, on every row that is not held out."""
+    used = np.flatnonzero(~held(rows.asked))
+    graph = Graph()
+    add_net(graph, "features", "heads", trained(spans, marks, weight, used, PLAN))
+    width = spans.values.shape[1]
+    save(graph, WEIGHTS / "heads.onnx", inputs={"features": width}, outputs=("heads",))
+    save_ngrams(*ngram_weights(matrix(pieces), marks, weight, used), WEIGHTS / "ngrams.npz")
+
+
+def fit_answers(rows: Table, seen: features.Features, inputs: Blend) -> tuple[Figures, Figures]:
+    """The answer nets, cross-fitted by prompt, and their blends with the input judge."""
+    answers, prompts = [row.answer or "" for row in rows.answered], [r.text for r in rows.answered]
+    said, asked = _gists(seen, answers), _gists(seen, prompts)
+    marks, weight = labels(rows.answered), source_weights(rows.answered)
+    judge = Judge.fitted(said, asked, marks, weight, np.arange(len(marks)))
+    save_judge(judge, WEIGHTS / "answers.onnx", width=said.shape[1])
+    write({"input": inputs, "output": empty(13), "answer": empty(9)}, {})
+    alone, paired = crossed(rows, said, asked)
+    model = Model(WEIGHTS)
+    by_answer, by_prompt = (_raw(model, inputs, seen, texts) for texts in (answers, prompts))
+    output = _answer_blend((by_answer, by_prompt, paired), marks, weight, of_output)
+    answer = _answer_blend((by_answer, alone), marks, weight, of_answer)
+    write({"input": inputs, "output": output[0], "answer": answer[0]}, {})
+    areas = {"alone": _areas(rows, answer[1]), "with prompt": _areas(rows, output[1])}
+    violation = 1 / (1 + np.exp(-output[1]))
+    return {"answers": areas}, output_bands(violation, marks)
+
+
+def crossed(rows: Table, said: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What answer nets that never saw the prompt say: by the answer alone, and with the prompt."""
+    marks, weight = labels(rows.answered), source_weights(rows.answered)
+    cuts = np.array([cut_of(row.group) for row in rows.answered])
+    alone, paired = np.zeros_like(marks), np.zeros_like(marks)
+    for cut in range(CUTS):
+        judge = Judge.fitted(said, asked, marks, weight, np.flatnonzero(cuts != cut))
+        unseen = np.flatnonzero(cuts == cut)
+        alone[unseen], paired[unseen] = judge.margins(said, asked, unseen)
+    return alone, paired
+
+
+def _answer_blend(
+    parts: tuple[np.ndarray, ...], marks: np.ndarray, weight: np.ndarray, columns: Columns
+) -> tuple[Blend, np.ndarray]:
+    joined = np.concatenate(parts, axis=1)
+    made = blend(joined, marks, weight, columns, ridge=1e-2)
+    raw = made.raw(joined)
+    made = stretched(made, raw, marks, weight)
+    print(np.round(made.weights, 2).tolist(), flush=True)
+    return made, made.calibrated(raw)
+
+
+def _gists(seen: features.Features, texts: list[str]) -> np.ndarray:
+    return np.ascontiguousarray(seen.values[seen.ranges(texts)[0]])
+
+
+def _raw(model: Model, inputs: Blend, seen: features.Features, texts: list[str]) -> np.ndarray:
+    """Per text the input judge's margins of its worst span, by the shipped parts."""
+    found = {text: inputs.raw(model.parts(_reading(seen, text))).max(0) for text in set(texts)}
+    return np.array([found[text] for text in texts])
+
+
+def _reading(seen: features.Features, text: str) -> Reading:
+    row = seen.index[text]
+    first, last = seen.starts[row], seen.starts[row + 1]
+    places = ((0, 0),) * (last - first)
+    return Reading(seen.values[first:last], tuple(seen.pieces[first:last]), places)
+
+
+def _areas(rows: Table, margins: np.ndarray) -> dict[str, float]:
+    source, harmful = np.array([r.source for r in rows.answered]), labels(rows.answered)[:, ANY]
+    worst, known = margins.max(1), ~np.isnan(harmful)
+    groups = {name: (source == name) & known for name in sorted(set(source))}
+    return {
+        name: round(float(average_precision_score(harmful[kept] > HALF, worst[kept])), 4)
+        for name, kept in groups.items()
+    }
+
+
+def calibrate_input(
+    rows: Table,
+    seen: features.Features,
+    marks: np.ndarray,
+    weight: np.ndarray,
+    outputs: Figures,
+) -> Figures:
+    """Log odds and bands from held-out rows, with the shipped model."""
+    model, kept = Model(WEIGHTS), np.flatnonzero(held(rows.asked))
+    blends = read_blends()
+    raw = _raw(model, blends["input"], seen, [rows.asked[row].text for row in kept])
+    blends["input"] = stretched(blends["input"], raw, marks[kept], weight[kept])
+    alike = _raw(model, blends["input"], seen, list(rows.lookalikes))
+    violation, alike_violation = (
+        1 / (1 + np.exp(-blends["input"].calibrated(found))) for found in (raw, alike)
+    )
+    found = {"input": input_bands(violation, marks[kept], alike_violation), "output": outputs}
+    write(blends, {stage: _thresholds(told["heads"]) for stage, told in found.items()})
+    return {"bands": found}
+
+
+def _thresholds(heads: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
+    bands = ("log", "block")
+    return {
+        head: {band: told[band] for band in bands if told[band] is not None}
+        for head, told in heads.items()
+    }
+
+
+def read_blends() -> dict[str, Blend]:
+    """The blends as last written."""
+    told = json.loads((WEIGHTS / "lite.json").read_text(encoding="utf-8"))
+    return {name: Blend.of(made) for name, made in told["blends"].items()}
+
+
+def write(blends: Mapping[str, Blend], found: object) -> None:
+    """The constants the runtime reads."""
+    fields = ("weights", "bias", "slope", "shift")
+    made = {
+        name: {field: np.round(getattr(each, field), 6).tolist() for field in fields}
+        for name, each in blends.items()
+    }
+    told = {"prior": 0.1, "bands": found, "blends": made}
+    (WEIGHTS / "lite.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

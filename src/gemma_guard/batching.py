@@ -1,0 +1,446 @@
+"""Dynamic batching: many callers, one model call at a time; bounded; every caller answered.
+
+```
+submit ──▶ _Line (bounded) ──▶ plan ──▶ _Worker: run(payloads) ──▶ a Future per job
+```
+
+What waits while a batch runs forms the next batch, so batches grow with the load and a lone job
+waits for nobody. `plan` decides and knows neither threads nor clocks; the rest only does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Generic, Self, TypeAlias, TypeVar
+
+from gemma_guard.errors import (
+    DeadlineExceeded,
+    GuardError,
+    NotServing,
+    Overloaded,
+    ScoringError,
+    ScoringFailed,
+    TextRefused,
+    Unreachable,
+)
+from gemma_guard.scorer import Priority
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+Run: TypeAlias = Callable[[Sequence[P]], Sequence[R]]
+"""One blocking model call: as many answers as payloads, in order.
+
+It may raise `ScoringError` where the judge is known to be gone, which nothing retries, and
+`MemoryError` where the batch was too big.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[P]):
+    """Something to run. `tokens` is its cost; `deadline` is in seconds of `time.monotonic()`."""
+
+    payload: P = field(repr=False)
+    tokens: int
+    deadline: float
+    priority: Priority = Priority.LIVE
+
+    def __post_init__(self) -> None:
+        """Refuse what would fit into every batch, and a deadline that never comes nor passes."""
+        if self.tokens < 1:
+            raise ValueError(f"a job costs at least one token, got {self.tokens}")
+        if self.deadline != self.deadline:  # only NaN does
+            raise ValueError("a job needs a deadline, got NaN")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much runs at once and how much may wait.
+
+    A job of more than `batch_tokens` runs alone; an empty queue takes a job of any size. Every
+    `oldest_every`-th batch is led by the job that waits longest, whatever its priority.
+    """
+
+    batch_tokens: int = 4096
+    batch_jobs: int = 64
+    queue_tokens: int = 1_048_576
+    queue_jobs: int = 2048
+    oldest_every: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse a limit under which nothing could run."""
+        for name in self.__slots__:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is too little; use 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Places of the jobs to run next, most urgent first, and of those whose deadline has passed."""
+
+    batch: tuple[int, ...] = ()
+    late: tuple[int, ...] = ()
+
+
+def plan(jobs: Sequence[Job[Any]], *, now: float, turn: int, limits: Limits) -> Plan:
+    """The batch number `turn` out of `jobs`, which are in order of arrival.
+
+    Live jobs come before background ones, then the earliest deadline; what does not fit is passed
+    over for something smaller, but the first in order always runs. So that nothing waits for ever,
+    the k-th job in line runs within `k * oldest_every` batches.
+    """
+    late = tuple(i for i, job in enumerate(jobs) if job.deadline <= now)
+    waiting = set(range(len(jobs))).difference(late)
+    order = sorted(waiting, key=lambda i: (jobs[i].priority, jobs[i].deadline, i))
+    if order and (turn + 1) % limits.oldest_every == 0:
+        oldest = min(waiting)
+        order.remove(oldest)
+        order.insert(0, oldest)
+    return Plan(_fill(order, jobs, limits), late)
+
+
+def _fill(order: Sequence[int], jobs: Sequence[Job[Any]], limits: Limits) -> tuple[int, ...]:
+    """The first of `order`, whatever it costs, and all that fits beside it."""
+    batch, room = list(order[:1]), limits.batch_tokens - sum(jobs[i].tokens for i in order[:1])
+    for i in order[1:]:
+        if room < 1 or len(batch) == limits.batch_jobs:
+            break
+        if jobs[i].tokens <= room:
+            batch.append(i)
+            room -= jobs[i].tokens
+    return tuple(batch)
+
+
+class Batcher(Generic[P, R]):
+    """Runs the jobs of callers on any event loop and thread, a batch at a time.
+
+    Each `run` has a thread of its own and all take from one queue. When a batch breaks, halves of
+    it are tried, so that one poisonous job does not fail its neighbours: a half that works answers
+    its callers, a half that breaks is halved on, and if both break, both fail. Only where the
+    error belongs to single jobs or to the size (`TextRefused`, `MemoryError`) are both halved on.
+
+    Every future is answered: by a result; `DeadlineExceeded`, without being run; `ScoringFailed`,
+    from the error that `run` raised, without its text; or `NotServing`. A batch that is running
+    cannot be interrupted: who cannot wait for its end bounds the waiting, as `Panel.ask` does.
+    """
+
+    def __init__(
+        self, *runs: Run[P, R], limits: Limits | None = None, name: str = "gemma-guard-batcher"
+    ) -> None:
+        if not runs:
+            raise ValueError("a batcher needs something to run")
+        line: _Line[P, R] = _Line(limits or Limits())
+        self._line = line
+        self._workers = [_Worker(line, run, f"{name}-{i}") for i, run in enumerate(runs)]
+        weakref.finalize(self, line.abandon, len(runs))
+
+    def submit(self, job: Job[P]) -> Future[R]:
+        """The future answer to `job`; `Overloaded` where the queue is full. Never blocks.
+
+        Cancelling it takes the job out of the queue; once it runs, that has no effect.
+        """
+        return self._submit((job,))[0]
+
+    async def ask(self, jobs: Iterable[Job[P]]) -> list[R]:
+        """The answers to `jobs`, in order; all of them are queued, or none.
+
+        The first failure is raised, and what has not begun by then is not run any more.
+        """
+        futures = self._submit(tuple(jobs))
+        try:
+            return [await asyncio.wrap_future(future) for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _submit(self, jobs: Sequence[Job[P]]) -> list[Future[R]]:
+        futures = self._line.join(jobs)
+        for worker in self._workers:
+            worker.start()
+        return futures
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many jobs, and tokens of theirs, are queued."""
+        return self._line.size
+
+    async def aclose(self, *, drain: bool = True, grace_s: float = 30.0) -> None:
+        """Take no more jobs, answer everyone, and end the threads.
+
+        Without `drain`, what has not begun is answered `NotServing` at once. So is whoever still
+        waits after `grace_s`, if `run` hangs: its thread is left to end when `run` does.
+        """
+        self._line.close(drain=drain, workers=len(self._workers))
+        for worker in self._workers:  # a job may have joined the line and not yet started them
+            worker.start()
+        ended = {asyncio.wrap_future(worker.ended) for worker in self._workers}
+        _, hanging = await asyncio.wait(ended, timeout=grace_s)
+        if hanging:
+            self._line.close(drain=False, workers=len(self._workers))
+            self._line.give_up()
+        for worker in self._workers:
+            worker.join()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+_CLOSED = "the batcher is closed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ticket(Generic[P, R]):
+    """A job in line and the future its caller holds."""
+
+    job: Job[P]
+    future: Future[R]
+
+    def answer(self, answer: R) -> None:
+        with suppress(InvalidStateError):  # closing was not willing to wait, and answered first
+            self.future.set_result(answer)
+
+    def fail(self, error: GuardError) -> None:
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+
+class _Line(Generic[P, R]):
+    """The bounded queue. Whoever takes a ticket out of `_tickets` is the one who answers it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._tickets: dict[int, _Ticket[P, R]] = {}
+        self._running: dict[str, list[_Ticket[P, R]]] = {}
+        self._numbers = count()
+        self._turns = count()
+        self._tokens = 0
+        self._asleep = 0
+        self._closed = False
+        # both may be written while this very thread holds the lock, when the garbage collector
+        # closes the coroutine of a caller whose event loop is gone; so they need none
+        self._left: deque[int] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        with self._lock:
+            self._sweep()
+            return len(self._tickets), self._tokens
+
+    def join(self, jobs: Sequence[Job[P]]) -> list[Future[R]]:
+        tickets: list[_Ticket[P, R]] = [_Ticket(job, Future()) for job in jobs]
+        with self._lock:
+            self._sweep()
+            self._check_room(jobs)
+            for ticket in tickets:
+                number = next(self._numbers)
+                self._tickets[number] = ticket
+                self._tokens += ticket.job.tokens
+                ticket.future.add_done_callback(_Leaving(self._left, number))
+            self._ring()
+        return [ticket.future for ticket in tickets]
+
+    def take(self, worker: str) -> list[_Ticket[P, R]] | None:
+        """The next batch of `worker`, maybe empty; None once closed and empty. Waits for jobs."""
+        while True:
+            with self._lock:
+                self._sweep()
+                if self._tickets:
+                    late, batch = self._take_planned()
+                    self._running[worker] = batch
+                    self._ring()
+                    break
+                if self._closed:
+                    return None
+                self._asleep += 1
+            self._bell.get()
+        for ticket in late:
+            ticket.fail(DeadlineExceeded("the deadline passed in the queue"))
+        return batch
+
+    def close(self, *, drain: bool, workers: int) -> None:
+        with self._lock:
+            self._closed = True
+            self._sweep()
+            left = [] if drain else self._take_out(list(self._tickets))
+        self.abandon(workers)
+        for ticket in left:
+            ticket.fail(NotServing(_CLOSED))
+
+    def give_up(self) -> None:
+        """Answer those whose batch has begun and does not end."""
+        with self._lock:
+            running = [ticket for batch in self._running.values() for ticket in batch]
+        for ticket in running:
+            ticket.fail(NotServing(_CLOSED))
+
+    def abandon(self, workers: int) -> None:
+        """Let the workers end once everyone is answered. Safe to call from a finalizer."""
+        self._closed = True
+        for _ in range(workers):
+            self._bell.put(None)
+
+    def _check_room(self, jobs: Sequence[Job[P]]) -> None:
+        if self._closed:
+            raise NotServing(_CLOSED)
+        full = len(self._tickets) + len(jobs) > self._limits.queue_jobs
+        tokens = self._tokens + sum(job.tokens for job in jobs)
+        if self._tickets and (full or tokens > self._limits.queue_tokens):
+            raise Overloaded(f"{len(self._tickets)} jobs, {self._tokens} tokens are waiting")
+
+    def _sweep(self) -> None:
+        """Make room of those whose callers have left."""
+        while self._left:
+            number = self._left.popleft()
+            if number in self._tickets:
+                self._take_out([number])
+
+    def _take_planned(self) -> tuple[list[_Ticket[P, R]], list[_Ticket[P, R]]]:
+        numbers = list(self._tickets)
+        jobs = [ticket.job for ticket in self._tickets.values()]
+        planned = plan(jobs, now=time.monotonic(), turn=next(self._turns), limits=self._limits)
+        late = self._take_out([numbers[i] for i in planned.late])
+        return late, self._take_out([numbers[i] for i in planned.batch])
+
+    def _take_out(self, numbers: Iterable[int]) -> list[_Ticket[P, R]]:
+        """Those of `numbers` whose callers have not cancelled, and from now on cannot."""
+        taken = [self._tickets.pop(number) for number in numbers]
+        self._tokens -= sum(ticket.job.tokens for ticket in taken)
+        return [ticket for ticket in taken if ticket.future.set_running_or_notify_cancel()]
+
+    def _ring(self) -> None:
+        if self._tickets and self._asleep:
+            self._asleep -= 1
+            self._bell.put(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """Notes that a caller has cancelled; runs wherever the cancelling does, so it takes no lock."""
+
+    left: deque[int]
+    number: int
+
+    def __call__(self, future: Future[Any]) -> None:
+        if future.cancelled():
+            self.left.append(self.number)
+
+
+class _Worker(Generic[P, R]):
+    """A thread that runs batches until its line is closed and empty; started by the first job."""
+
+    def __init__(self, line: _Line[P, R], run: Run[P, R], name: str) -> None:
+        self._line = line
+        self._run = run
+        self._starting = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._is_started = False
+        self.ended: Future[None] = Future()
+        self.ended.set_running_or_notify_cancel()  # a caller of `aclose` who gives up ends nothing
+
+    def start(self) -> None:
+        if self._is_started:
+            return
+        with self._starting:
+            if not self._is_started:
+                self._thread.start()
+                self._is_started = True
+
+    def join(self) -> None:
+        """Wait for the thread where it has come to its end."""
+        if self.ended.done():
+            self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            while (batch := self._line.take(self._thread.name)) is not None:
+                self._serve(batch)
+        except BaseException:  # a bug of ours, or no memory left: still nobody waits for ever
+            self._line.close(drain=False, workers=0)
+            self._line.give_up()
+            raise
+        finally:
+            self.ended.set_result(None)
+
+    def _serve(self, batch: Sequence[_Ticket[P, R]]) -> None:
+        if batch and (error := self._attempt(batch)):
+            self._split(batch, error)
+
+    def _attempt(self, batch: Sequence[_Ticket[P, R]]) -> BaseException | None:
+        """Run and answer all of `batch`, or none and say what broke."""
+        try:
+            answers = tuple(self._run([ticket.job.payload for ticket in batch]))
+        except BaseException as error:  # noqa: BLE001  one bad batch must not stop the next ones
+            return error
+        if len(answers) != len(batch):
+            return ScoringFailed(f"{len(answers)} answers to {len(batch)} jobs")
+        for ticket, answer in zip(batch, answers, strict=True):
+            ticket.answer(answer)
+        return None
+
+    def _split(self, batch: Sequence[_Ticket[P, R]], error: BaseException) -> None:
+        """Answer a batch that broke with `error`: by what its halves say, or by the error."""
+        batch = _in_time(batch)
+        if len(batch) < 2 or isinstance(error, ScoringError):  # noqa: PLR2004  one has no halves
+            return _fail(batch, error)
+        middle = len(batch) // 2
+        tried = [(half, self._attempt(half)) for half in (batch[:middle], batch[middle:])]
+        broken = [(half, error) for half, error in tried if error]
+        for half, why in broken:
+            if len(broken) == 1 or isinstance(why, _OF_SIZE_OR_JOB):
+                self._split(half, why)
+            else:
+                _fail(half, why)
+        return None
+
+
+_OF_SIZE_OR_JOB = (MemoryError, TextRefused)
+
+
+def _in_time(batch: Iterable[_Ticket[P, R]]) -> list[_Ticket[P, R]]:
+    """Those of a batch that may be tried again; the others are answered."""
+    now, waiting = time.monotonic(), []
+    for ticket in batch:
+        if ticket.job.deadline > now:
+            waiting.append(ticket)
+        else:
+            ticket.fail(DeadlineExceeded("the deadline passed while a batch was tried again"))
+    return waiting
+
+
+def _fail(batch: Sequence[_Ticket[P, R]], error: BaseException) -> None:
+    for ticket in batch:
+        failure = _failure(error, len(batch))  # one each: raising an error writes its traceback
+        failure.__cause__ = error
+        ticket.fail(failure)
+
+
+def _failure(error: BaseException, jobs: int) -> GuardError:
+    """What the callers of a broken batch are told: only errors of our own may speak."""
+    if isinstance(error, ScoringError):
+        known = (Unreachable, DeadlineExceeded, Overloaded)
+        kind = next((k for k in known if k.cause is error.cause), ScoringFailed)
+        return kind(str(error))
+    if isinstance(error, TextRefused) and jobs == 1:
+        return TextRefused(error.cause, str(error))
+    return ScoringFailed(f"{type(error).__name__} in a batch of {jobs}")

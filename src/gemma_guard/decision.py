@@ -1,0 +1,222 @@
+"""Scores and gaps on a route → findings and actions; nothing is asked or enforced here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
+
+from gemma_guard.conversation import Passage, Reading
+from gemma_guard.errors import Cause
+from gemma_guard.exemption import Exemption, Phrases, blanked, phrases_of
+from gemma_guard.policy import Bands
+from gemma_guard.redaction import Cut
+from gemma_guard.route import Route, Rule
+from gemma_guard.verdict import Action, Finding, Gap, Score, Span, Stage
+
+MAX_TEXTS = 5_000  # of one request; each has findings, gaps and a place in the record
+
+
+class Heard(NamedTuple):  # one per passage and scorer; see Passage
+    """What a scorer said of one passage; `instead` if it is the route's fallback.
+
+    `blanked` is what it said without the phrases that exceptions name, by phrases; those only that
+    are there.
+    """
+
+    scores: tuple[Score, ...]
+    instead: bool = False
+    blanked: Mapping[Phrases, tuple[Score, ...]] = MappingProxyType({})
+
+
+Answers: TypeAlias = Sequence[Heard | None]
+"""What each scorer of a plan said of one passage; None where nobody could answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What the rules of a stage make of one passage."""
+
+    action: Action
+    findings: tuple[Finding, ...]
+    cuts: tuple[Cut, ...] = ()
+
+
+_NOTHING = Decided(Action.ALLOW, ())
+
+
+def decide(route: Route, stage: Stage, answers: Answers, passage: Passage) -> Decided:
+    """The maximum over the rules of `stage`.
+
+    A redaction whose scorer knows no span becomes a block. A passage of the history that would be
+    blocked is taken out whole instead, so that the chat can go on, unless `route` says otherwise.
+    """
+    found: list[_Found] = []
+    for rule, bands, ask, place in route.plans[stage].rules:
+        heard = answers[ask]
+        if heard is None:
+            continue
+        if heard.instead:
+            bands = route.fallback_bands(rule, stage) or bands  # noqa: PLW2901
+        score = heard.scores[place]
+        if score.violation >= bands.lowest:
+            action, threshold = bands.judge(score.violation)
+            one = _Found(rule, score, action, threshold, f"{rule.key(stage)}.{action}")
+            without = {phrases: scores[place] for phrases, scores in heard.blanked.items()}
+            found += _exempted(one, bands, passage.text, route, without)
+    if not found:
+        return _NOTHING
+    if passage.is_newest or route.history == "block":
+        return _decided([(each.finding(passage), each.cuts()) for each in found])
+    return _decided([each.taken_out(passage) for each in found])
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A rule whose band was reached."""
+
+    rule: Rule
+    score: Score
+    action: Action
+    threshold: float
+    key: str
+    exempt: str = ""
+
+    @property
+    def is_enforced(self) -> bool:
+        return not (self.rule.shadow or self.exempt)
+
+    def finding(self, passage: Passage) -> Finding:
+        action = self.action
+        if action is Action.REDACT and not self.score.spans:
+            action = Action.BLOCK
+        return Finding(
+            self.rule.policy.name,
+            action,
+            self.score.violation,
+            self.threshold,
+            self.key,
+            passage.place,
+            self.rule.shadow,
+            self.score.spans,
+            self.exempt,
+        )
+
+    def cuts(self) -> list[Cut]:
+        """What a redaction removes."""
+        if self.action < Action.REDACT or not self.is_enforced:
+            return []
+        name, spans = self.rule.policy.name, self.score.spans
+        if self.rule.policy.patterns is None:
+            return [Cut(span, name, numbered=False) for span in spans]
+        labels = (name if span.kind in _POLICYS_OWN else span.kind for span in spans)
+        return [Cut(span, label) for span, label in zip(spans, labels, strict=True)]
+
+    def taken_out(self, passage: Passage) -> tuple[Finding, list[Cut]]:
+        """The same for a passage of the history: what would block is removed whole."""
+        finding = self.finding(passage)
+        if finding.action is not Action.BLOCK or not self.is_enforced:
+            return finding, self.cuts()
+        whole = Cut(Span(0, len(passage.text)), self.rule.policy.name, numbered=False)
+        return replace(finding, action=Action.REDACT), [whole]
+
+
+def _exempted(
+    found: _Found, bands: Bands, text: str, route: Route, without: Mapping[Phrases, Score]
+) -> list[_Found]:
+    """What is found, marked where an exception lets it through; more than one if only in part."""
+    if not route.exemptions:
+        return [found]
+    about = route.exemptions_for(found.rule)
+    for exemption in about:
+        if exemption.covers(text, route.hash_key):
+            return [replace(found, exempt=exemption.key)]
+    left = without.get(phrases_of(about))
+    if left is None:
+        return [found]
+    action, threshold = bands.judge(left.violation)
+    if action >= found.action:
+        return [found]
+    through = replace(found, exempt=_said(about, text).key)
+    key = f"{found.key.rpartition('.')[0]}.{action}"
+    rest = replace(found, score=left, action=action, threshold=threshold, key=key)
+    return [through, rest] if action else [through]
+
+
+def _said(about: Sequence[Exemption], text: str) -> Exemption:
+    """The first whose phrase `text` has; tricks may hide it, then the first of all."""
+    phrases = [exemption for exemption in about if exemption.phrase]
+    there = (e for e in phrases if blanked(text, (e.phrase,)) != text)
+    return next(there, phrases[0])
+
+
+_POLICYS_OWN = frozenset({"word", "expression", ""})
+
+
+def _decided(found: Sequence[tuple[Finding, Sequence[Cut]]]) -> Decided:
+    findings = tuple(finding for finding, _ in found)
+    action = max((f.action for f in findings if f.is_enforced), default=Action.ALLOW)
+    return Decided(action, findings, tuple(cut for _, cuts in found for cut in cuts))
+
+
+def taken_out(decided: Decided, passage: Passage) -> Decided:
+    """The same with the whole passage cut, where anything of it was."""
+    acting = [f.policy for f in decided.findings if f.action is Action.REDACT and f.is_enforced]
+    if not acting:
+        return decided
+    whole = Cut(Span(0, len(passage.text)), acting[0], numbered=False)
+    return replace(decided, cuts=(whole,))
+
+
+def escalate(decided: Decided) -> Decided:
+    """The same with every redaction as a block, for a text that redaction does not mend."""
+    findings = tuple(
+        replace(f, action=Action.BLOCK) if f.action is Action.REDACT and f.is_enforced else f
+        for f in decided.findings
+    )
+    return Decided(Action.BLOCK, findings)
+
+
+def worst(scores: Iterable[Score]) -> tuple[Score, ...]:
+    """The worst score of each policy, in order of their first appearance."""
+    found: dict[str, Score] = {}
+    for score in scores:
+        if score.violation > found.setdefault(score.policy, score).violation:
+            found[score.policy] = score
+    return tuple(found.values())
+
+
+def gap_action(gap: Gap, route: Route) -> Action:
+    """What a gap means on `route`: the judge's failures by `on_error`, the request's never pass."""
+    if gap.cause.is_requests:
+        return Action.BLOCK
+    if gap.judged_by:
+        return Action.LOG
+    if gap.cause.is_judges:
+        return Action.LOG if route.on_error == "fail_open" else Action.BLOCK
+    if gap.cause is Cause.MEDIA and route.media == "refuse":
+        return Action.BLOCK
+    return Action.ALLOW
+
+
+def refusals(reading: Reading, *, max_chars: int) -> list[Gap]:
+    """What the request brings that no judge can judge: too much text, or text that is none."""
+    passages, prompt = reading.passages, reading.prompt or ""
+    if not (prompt.isascii() or _encodes(prompt)):
+        return [Gap(Cause.UNDECODABLE, reason="half a surrogate pair in the prompt")]
+    if len(passages) > MAX_TEXTS:
+        return [Gap(Cause.TOO_LONG, reason=f"{len(passages):,} texts; at most {MAX_TEXTS:,}")]
+    total = sum([len(passage.text) for passage in passages]) + len(prompt)
+    if total > max_chars:
+        return [Gap(Cause.TOO_LONG, reason=f"{total:,} characters; max_chars is {max_chars:,}")]
+    broken = (p for p in passages if not p.text.isascii() and not _encodes(p.text))
+    return [Gap(Cause.UNDECODABLE, p.place, reason="half a surrogate pair") for p in broken]
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

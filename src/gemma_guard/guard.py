@@ -1,0 +1,335 @@
+"""Texts and messages in, one verdict out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gemma_guard.cache import ScoreCache
+from gemma_guard.configuration import PATTERN_SCORER, ScorerSpec, Settings, Upkeep
+from gemma_guard.conversation import Message
+from gemma_guard.counters import PrometheusSink
+from gemma_guard.decision import gap_action, worst
+from gemma_guard.errors import NotServing, UsageError, unknown
+from gemma_guard.exemption import warnings
+from gemma_guard.health import Health, examine
+from gemma_guard.judging import Case, Outcome, Source, judge
+from gemma_guard.policy import Bands, Policy
+from gemma_guard.portal import Portal
+from gemma_guard.records import JsonLinesSink, LoggerSink, Sink, logger
+from gemma_guard.route import DEFAULT, Fields, Route, Routes, Rule
+from gemma_guard.scorer import Scorer
+from gemma_guard.service import Service, close, make
+from gemma_guard.upkeep import Chores, Upkeeping, is_wanted
+from gemma_guard.verdict import Action, Stage, Verdict, rewritten
+
+_GIVEN = "given"
+_LONG_CHARS = 50_000  # some milliseconds of hashing and searching
+
+
+class Guard:
+    """Checks texts and messages against the policies of a route.
+
+    Open it with `async with`, or let the first check do so. One guard serves callers on any
+    event loop and thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        scorers: Mapping[str, Scorer] | None = None,
+        sinks: Iterable[Sink] | None = None,
+    ) -> None:
+        """Load every scorer that `settings` names and `scorers` does not hold.
+
+        Raises `ConfigError` where a scorer cannot be loaded, or cannot judge a policy it is asked
+        about. Without `sinks`, decisions go to the logger `gemma_guard` and to where `settings`
+        say.
+        """
+        self._given = dict(scorers or {})
+        self._own_sinks = None if sinks is None else tuple(sinks)
+        self._cache = _cache(settings.upkeep)
+        self._service = self._made(settings)
+        self._portal = Portal()
+        self._long_texts = Portal()
+        self._reloading = asyncio.Lock()
+        self._closed = False
+        self._upkeep: Upkeeping | None = None
+
+    @classmethod
+    def from_config(cls, path: str | Path, **options: Any) -> Self:
+        """The guard that the guard.yaml at `path` describes; `options` as for `Guard`."""
+        from gemma_guard import settings  # noqa: PLC0415  pydantic and YAML only to read a file
+
+        return cls(settings.load(path), **options)
+
+    @classmethod
+    def default(cls, **options: Any) -> Self:
+        """The shipped policies with the shipped judge, one route."""
+        from gemma_guard import settings  # noqa: PLC0415  pydantic and YAML only to read a file
+
+        return cls(settings.loads(settings.SHIPPED, source="shipped"), **options)
+
+    @classmethod
+    def of(cls, policies: Iterable[Policy], scorer: Scorer, **options: Any) -> Self:
+        """A guard for policies written in Python, judged by `scorer` on one route."""
+        rules = tuple(_rule(policy) for policy in policies)
+        specs = {rule.scorer: ScorerSpec(rule.scorer) for rule in rules}
+        plain = Settings(Routes({DEFAULT: Route(DEFAULT, rules)}), specs, fingerprint=repr(rules))
+        return cls(plain, scorers={_GIVEN: scorer}, **options)
+
+    async def check(
+        self,
+        text: str | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        stage: Stage | str = Stage.INPUT,
+        prompt: str | None = None,
+        route: str | None = None,
+        trusted: Fields | None = None,
+        claimed: Fields | None = None,
+        tighten: Mapping[str, Bands] | None = None,
+        tenant: str = "",
+    ) -> Verdict:
+        """Judge one text, or messages in the form of OpenAI, Anthropic or LangChain.
+
+        At the input stage every text the caller supplied is judged; at the output stage the last
+        message, as the answer to the newest user turn. `prompt` is what an output text answers.
+        `route` names the floor; otherwise the `trusted` fields choose it. `claimed` fields and
+        `tighten` (policy → bands) can only make it stricter. Known scores are shared only within
+        one `tenant`.
+
+        Whatever happens to the judging is told by the verdict. Raises `UsageError` for a wrong
+        call and `NotServing` after `aclose`.
+        """
+        began = time.perf_counter()
+        stage = _stage(stage)
+        source = _source(text, messages)
+        with self._begun() as service:
+            chosen = service.settings.routes.resolve(route, trusted=trusted, claimed=claimed)
+            if tighten:
+                chosen = service.tightened(chosen, tighten)
+            case = Case(source, chosen, stage, prompt, tenant)
+            judging = judge(case, service.panel)
+            outcome = await (self._aside(judging) if _is_long(source) else judging)
+            verdict = _verdict(outcome, case, service, alone=text, began=began)
+            _record(verdict, service.sinks)
+        return verdict
+
+    def check_sync(self, text: str | None = None, **options: Any) -> Verdict:
+        """`check` for sync code, on an event loop of the guard's own; also inside a running loop.
+
+        Inside a running loop it holds that loop until the verdict is there.
+        """
+        self._refuse_if_closed()
+        return self._portal.call(self.check(text, **options))
+
+    @property
+    def routes(self) -> Routes:
+        """The routes in service."""
+        return self._service.settings.routes
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the configuration and the scorers in service; each verdict carries its own."""
+        return self._service.fingerprint
+
+    async def health(self) -> tuple[Health, ...]:
+        """Ask every scorer about a harmless and a harmful text, behind the live checks."""
+        with self._begun() as service:
+            return await examine(service)
+
+    async def reload(self) -> None:
+        """Read guard.yaml again and put it into service, keeping the scorers it does not change.
+
+        Checks under way finish under the old configuration. Raises `ConfigError` for a file that
+        cannot be accepted, and the old one stays.
+        """
+        self._refuse_if_closed()
+        await asyncio.shield(asyncio.wrap_future(self._portal.submit(self._reload())))
+
+    async def aclose(self) -> None:
+        """Wait for the checks under way, then close everything; later ones raise `NotServing`."""
+        self._closed = True
+        upkeep, self._upkeep = self._upkeep, None
+        if upkeep:
+            await upkeep.stop()
+        if self._portal.is_open:
+            await asyncio.wrap_future(self._portal.submit(self._reloaded()))
+        await self._service.drained()
+        await self._service.aclose()
+        self._portal.close()
+        self._long_texts.close()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._service.panel.open()
+        except BaseException:  # what did open is closed: nobody else will
+            await self.aclose()
+            raise
+        if self._upkeep is None and is_wanted(self._service.settings.upkeep):
+            self._upkeep = Upkeeping(
+                Chores(
+                    settings=lambda: self._service.settings,
+                    reload=self._reload,
+                    health=self.health,
+                    portal=self._portal,
+                )
+            )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _aside(self, judging: Coroutine[Any, Any, Outcome]) -> Outcome:
+        """Off the caller's event loop, which a long text would hold."""
+        return await asyncio.wrap_future(self._long_texts.submit(judging))
+
+    async def _reload(self) -> None:
+        from gemma_guard import settings  # noqa: PLC0415  pydantic and YAML only to read a file
+
+        async with self._reloading:
+            self._refuse_if_closed()
+            old = self._service
+            new = self._made(settings.load(old.settings.source), before=old)
+            try:
+                await new.panel.open()
+            except BaseException:
+                await new.aclose(sparing=old)
+                raise
+            self._service = new
+            await old.drained()
+            await old.aclose(sparing=new)
+        logger.info("%s is in service: fingerprint %s", new.settings.source, new.fingerprint)
+
+    async def _reloaded(self) -> None:
+        """Wait for the reload under way; those that wait for it are refused."""
+        async with self._reloading:
+            pass
+
+    def _begun(self) -> Service:
+        """The service in which a check has begun: one that is being replaced takes none."""
+        self._refuse_if_closed()
+        while not (service := self._service).begin():
+            self._refuse_if_closed()
+        return service
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise NotServing("this guard is closed")
+
+    def _made(self, settings: Settings, before: Service | None = None) -> Service:
+        for warning in warnings(settings.exemptions, datetime.now(UTC).date()):
+            logger.warning("%s", warning)
+        if self._own_sinks is not None:
+            sinks = self._own_sinks
+        elif before and _same_sinks(settings, before.settings):
+            sinks = before.sinks
+        else:
+            sinks = tuple(_sinks(settings))
+        try:
+            return make(settings, given=self._given, sinks=sinks, cache=self._cache, before=before)
+        except BaseException:
+            close(sinks, sparing=before.sinks if before else self._own_sinks or ())
+            raise
+
+
+def _cache(upkeep: Upkeep) -> ScoreCache | None:
+    if not upkeep.cache_bytes:
+        return None
+    return ScoreCache(max_bytes=upkeep.cache_bytes, ttl_s=upkeep.cache_ttl_s)
+
+
+def _record(verdict: Verdict, sinks: Iterable[Sink]) -> None:
+    for sink in sinks:
+        try:
+            sink.write(verdict)
+        except Exception:  # noqa: BLE001  a full disk must not stop the traffic, nor go unseen
+            logger.exception("decision %s was not recorded by %r", verdict.id, sink)
+
+
+def _stage(stage: Stage | str) -> Stage:
+    try:
+        return Stage(stage)
+    except ValueError:
+        raise UsageError(unknown("stage", stage, Stage)) from None
+
+
+def _source(text: str | None, messages: Sequence[Message] | None) -> Source:
+    if (text is None) == (messages is None):
+        raise UsageError("give either a text or messages")
+    if messages is not None:
+        if isinstance(messages, str):
+            raise UsageError("messages: a list of messages is needed, got str")
+        return messages
+    if not isinstance(text, str):
+        raise UsageError(f"text: a str is needed, got {type(text).__name__}")
+    return text
+
+
+def _verdict(
+    outcome: Outcome, case: Case, service: Service, *, alone: str | None, began: float
+) -> Verdict:
+    actions = [passage.action for passage in outcome.passages]
+    actions += [gap_action(gap, case.route) for gap in outcome.gaps]
+    action = max(actions, default=Action.ALLOW)
+    return Verdict(
+        id=os.urandom(6).hex(),
+        action=action,
+        route=case.route.name,
+        stage=case.stage,
+        fingerprint=service.fingerprint,
+        refusal=case.route.refusal,
+        ms=(time.perf_counter() - began) * 1000,
+        scores=worst([score for passage in outcome.passages for score in passage.scores]),
+        gaps=outcome.gaps,
+        findings=outcome.findings,
+        passages=outcome.passages,
+        edits=outcome.edits,
+        unvalidated=service.unvalidated(case.route, case.stage, outcome.gaps),
+        text=None if alone is None or action is Action.BLOCK else rewritten(alone, outcome.edits),
+    )
+
+
+def _is_long(source: Source) -> bool:
+    if isinstance(source, str):
+        return len(source) > _LONG_CHARS
+    if not isinstance(source, list | tuple):  # `read` says what is wrong with it
+        return False
+    contents = [m.get("content") for m in source if isinstance(m, Mapping)]
+    return sum([len(text) for text in contents if type(text) is str]) > _LONG_CHARS
+
+
+def _rule(policy: Policy) -> Rule:
+    scorer = PATTERN_SCORER if policy.kind == "pattern" else _GIVEN
+    key = f"policies.{policy.name}"
+    return Rule(
+        policy,
+        policy.input,
+        policy.output,
+        scorer,
+        input_key=f"{key}.input",
+        output_key=f"{key}.output",
+    )
+
+
+def _sinks(settings: Settings) -> list[Sink]:
+    file = [JsonLinesSink(settings.records)] if settings.records else []
+    counters = [PrometheusSink()] if settings.upkeep.prometheus else []
+    return [LoggerSink(), *file, *counters]
+
+
+def _same_sinks(one: Settings, other: Settings) -> bool:
+    return (one.records, one.upkeep.prometheus) == (other.records, other.upkeep.prometheus)

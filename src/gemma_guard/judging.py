@@ -1,0 +1,208 @@
+"""A source on a route → what was judged, found, redacted and left unjudged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from gemma_guard.conversation import Message, Passage, Reading, read
+from gemma_guard.decision import Answers, Decided, Heard, decide, escalate, refusals, taken_out
+from gemma_guard.errors import Cause
+from gemma_guard.forms import forms_of, heard_of
+from gemma_guard.panel import Panel, Silence
+from gemma_guard.redaction import edits
+from gemma_guard.route import Ask, Route
+from gemma_guard.scorer import Probe
+from gemma_guard.verdict import Action, Edit, Finding, Gap, Judged, Place, Score, Stage, rewritten
+
+Source: TypeAlias = str | Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of every passage of a source."""
+
+    passages: tuple[Judged, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is to be judged, and by which rules."""
+
+    source: Source = field(repr=False)
+    route: Route
+    stage: Stage
+    prompt: str | None = field(default=None, repr=False)
+    tenant: str = ""
+
+    def read(self, source: Source | None = None) -> Reading:
+        """What of the source, or of one written in its place, is judged."""
+        return read(
+            self.source if source is None else source,
+            self.stage,
+            prompt=self.prompt,
+            system=self.route.judge_system,
+            scope=self.route.scope,
+        )
+
+
+async def judge(case: Case, panel: Panel) -> Outcome:
+    """Ask every scorer of the route about every passage, decide, and redact where asked to."""
+    reading, route = case.read(), case.route
+    has_rules = bool(route.plans[case.stage].asks)
+    gaps = [*reading.gaps, *refusals(reading, max_chars=route.max_chars)]
+    if not has_rules:
+        reason = f"no policy at {case.stage} on route {route.name}"
+        gaps.append(Gap(Cause.NO_POLICY, reason=reason))
+    if not reading.passages and not gaps:
+        gaps.append(Gap(Cause.EMPTY, reason="there is no text to judge"))
+    if not has_rules or any(gap.cause.is_requests for gap in gaps):
+        return Outcome(gaps=tuple(gaps))
+    deadline = time.monotonic() + route.deadline_s
+    return await _Hearing(panel, case, reading.prompt, deadline, gaps).outcome(reading)
+
+
+@dataclass(slots=True, eq=False)
+class _Hearing:
+    """One check under way; `gaps` grows as scorers stay silent."""
+
+    panel: Panel
+    case: Case
+    prompt: str | None
+    deadline: float
+    gaps: list[Gap]
+
+    async def outcome(self, reading: Reading) -> Outcome:
+        """What becomes of the passages of `reading`."""
+        answers = await self._answers(reading.passages)
+        decided = self._decide(reading.passages, answers)
+        edited: tuple[Edit, ...] = ()
+        if any(d.action is Action.REDACT for d in decided):
+            decided, edited = await self._redact(reading.passages, decided)
+        return Outcome(
+            self._judged(reading.passages, decided, answers),
+            tuple(finding for d in decided for finding in d.findings),
+            tuple(dict.fromkeys(self.gaps)),  # a redacted text is asked about again
+            edited,
+        )
+
+    def _decide(self, passages: Sequence[Passage], answers: Sequence[Answers]) -> list[Decided]:
+        route, stage = self.case.route, self.case.stage
+        return [decide(route, stage, a, p) for p, a in zip(passages, answers, strict=True)]
+
+    def _judged(
+        self, passages: Sequence[Passage], decided: Sequence[Decided], answers: Sequence[Answers]
+    ) -> tuple[Judged, ...]:
+        stage = self.case.stage
+        return tuple(
+            [
+                Judged(p.place, p.role, stage, d.action, _scores(a))
+                for p, d, a in zip(passages, decided, answers, strict=True)
+            ]
+        )
+
+    async def _answers(self, passages: Sequence[Passage]) -> list[Answers]:
+        """One row per passage, in it what each scorer of the plan said."""
+        if not passages:
+            return []
+        said = [
+            await self._said(ask, passages) for ask in self.case.route.plans[self.case.stage].asks
+        ]
+        return list(zip(*said, strict=True))
+
+    async def _said(self, ask: Ask, passages: Sequence[Passage]) -> Sequence[Heard | None]:
+        policies, stage, exempted = ask.policies, self.case.stage, self.case.route.phrases()
+        forms = [forms_of(p.text, exempted) for p in passages]
+        probes = [
+            Probe(text, policies, stage, self.prompt)
+            for passage, form in zip(passages, forms, strict=True)
+            for text in (form.texts if form else (passage.text,))
+        ]
+        until = self._deadline_of(ask)
+        answer = await self.panel.ask(ask.scorer, probes, until, tenant=self.case.tenant)
+        if not isinstance(answer, Silence):
+            return heard_of(forms, answer)
+        instead, judged_by = await self._fallback(ask, probes, answer)
+        self.gaps.extend(_gaps(ask, passages, answer, judged_by))
+        if instead is None:
+            return [None] * len(passages)
+        return [heard._replace(instead=True) for heard in heard_of(forms, instead)]
+
+    def _deadline_of(self, ask: Ask) -> float:
+        """Half of the time left is kept for a fallback: a judge that hangs would use up all."""
+        if self.case.route.fallback is None or ask.policies[0].patterns:
+            return self.deadline
+        return (time.monotonic() + self.deadline) / 2
+
+    async def _fallback(
+        self, ask: Ask, probes: Sequence[Probe], silence: Silence
+    ) -> tuple[Sequence[tuple[Score, ...]] | None, str | None]:
+        fallback = self.case.route.fallback
+        if fallback is None or not silence.cause.is_judges or ask.policies[0].patterns:
+            return None, None
+        answer = await self.panel.ask(
+            fallback.scorer, probes, self.deadline, tenant=self.case.tenant
+        )
+        return (None, None) if isinstance(answer, Silence) else (answer, fallback.scorer)
+
+    async def _redact(
+        self, passages: Sequence[Passage], decided: Sequence[Decided]
+    ) -> tuple[list[Decided], tuple[Edit, ...]]:
+        """Redact, then judge what is left by the same rules: it passes, or it is blocked.
+
+        A turn of the history that does not pass in part is taken out whole before that.
+        """
+        both = list(zip(passages, decided, strict=True))
+        edited, failing = await self._tried(both)
+        older = {p.place for p, _ in both if not p.is_newest and p.place in failing}
+        if older and self.case.route.history == "redact":
+            both = [(p, taken_out(d, p) if p.place in older else d) for p, d in both]
+            edited, failing = await self._tried(both)
+        return [
+            escalate(d) if d.action is Action.REDACT and p.place in failing else d for p, d in both
+        ], edited
+
+    async def _tried(
+        self, both: Sequence[tuple[Passage, Decided]]
+    ) -> tuple[tuple[Edit, ...], set[Place]]:
+        """The redacted texts, and the places that are still not fine."""
+        cut = [(p, d.cuts) for p, d in both if d.action is Action.REDACT]
+        edited = edits(self.case.source, cut)
+        fine = {p.text for p, d in both if d.action < Action.REDACT}
+        failing = await self._failing(rewritten(self.case.source, edited), fine)
+        to_blame = {p.place for p, _ in cut}
+        if not failing <= to_blame:  # what was fine is not so any more: none of it goes on
+            failing = to_blame
+        return edited, failing
+
+    async def _failing(self, source: Any, fine: set[str]) -> set[Place]:
+        """The places of what is still not fine, or was not heard, in a redacted `source`."""
+        again = self.case.read(source)
+        left = [p for p in again.passages if p.text not in fine]
+        answers = await self._answers(left)
+        return {
+            p.place
+            for p, a, d in zip(left, answers, self._decide(left, answers), strict=True)
+            if d.action >= Action.REDACT or any(heard is None for heard in a)
+        }
+
+
+def _scores(answers: Answers) -> tuple[Score, ...]:
+    if len(answers) == 1:
+        return answers[0].scores if answers[0] else ()
+    return tuple([score for heard in answers if heard for score in heard.scores])
+
+
+def _gaps(
+    ask: Ask, passages: Iterable[Passage], silence: Silence, judged_by: str | None
+) -> list[Gap]:
+    return [
+        Gap(silence.cause, passage.place, policy.name, silence.reason, judged_by)
+        for passage in passages
+        for policy in ask.policies
+    ]

@@ -1,0 +1,70 @@
+"""The seam every model plugs into."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import TracebackType
+from typing import Any, Protocol, Self, runtime_checkable
+
+from gemma_guard.policy import Policy
+from gemma_guard.verdict import Score, Stage
+
+
+class Priority(IntEnum):
+    """Who is served first when a scorer is busy."""
+
+    LIVE = 0
+    BACKGROUND = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One text to judge under several policies at once.
+
+    `prompt` is what an output-stage text answers. `stream` hints that the text continues an
+    earlier one; scores never depend on it.
+    """
+
+    text: str = field(repr=False)
+    policies: tuple[Policy, ...]
+    stage: Stage = Stage.INPUT
+    prompt: str | None = field(default=None, repr=False)
+    stream: str | None = None
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Anything that turns probes into violation scores.
+
+    One whose scores are probabilities already says so with an attribute `is_calibrated = True`;
+    the scores of any other are `unvalidated` until guard.yaml gives it a calibration.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same probe could score differently: weights, template, options."""
+
+    def judges(self, policy: Policy, stage: Stage, /) -> bool:
+        """Whether it can judge `policy` at `stage`; False stops the load of a configuration."""
+
+    def score(
+        self, probes: Sequence[Probe], /, *, deadline: float, priority: Priority
+    ) -> Coroutine[Any, Any, Sequence[tuple[Score, ...]]]:
+        """One tuple per probe, in order, with one score per policy of the probe, in order.
+
+        `deadline` is absolute, in seconds of `time.monotonic()`. Raises `ScoringError` when the
+        judge cannot answer and `TextRefused` when the text cannot be judged by any.
+        """
+
+    async def __aenter__(self) -> Self:
+        """Load what is needed to answer."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Answer everyone who waits, then free what was loaded."""

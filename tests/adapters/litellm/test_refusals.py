@@ -1,0 +1,195 @@
+"""What this adapter cannot judge yet, and what no judge could: refused, never let through."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.adapters.litellm.proxying import Proxy
+from tests.adapters.litellm.upstream import Upstream
+
+HELLO = [{"role": "user", "content": "Hello."}]
+
+
+def chat(proxy: Proxy, **body: Any) -> Any:
+    return proxy.post("/v1/chat/completions", {"model": "plain", "messages": HELLO, **body})
+
+
+@pytest.mark.parametrize("key", [None, "sk-alias-anyone"])
+def test_a_stream_is_refused_before_the_model_is_called(
+    key: str | None, proxy: Proxy, upstream: Upstream
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught, proxy.client(key) as client:
+        client.chat.completions.create(model="plain", messages=HELLO, stream=True)  # type: ignore[arg-type]
+
+    assert "streams are not guarded yet" in caught.value.message
+    assert caught.value.body["provider_specific_fields"]["code"] == "unsupported_stream"  # type: ignore[index]
+    assert not upstream.bodies
+
+
+def test_a_stream_is_refused_before_the_model_is_called_where_only_answers_are_judged(
+    proxy: Proxy, upstream: Upstream
+) -> None:
+    assert chat(proxy, stream=True, guardrails=["answers-only"]).status_code == 400
+    assert not upstream.bodies
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/messages", {"messages": HELLO, "max_tokens": 9}),
+        ("/v1/responses", {"input": "Hello."}),
+        ("/v1/completions", {"prompt": "Hello."}),
+        ("/v1/embeddings", {"input": "Hello."}),
+        ("/v1/images/generations", {"prompt": "Hello."}),
+        ("/v1/audio/speech", {"input": "Hello.", "voice": "alloy"}),
+        ("/v1/moderations", {"input": "Hello."}),
+        ("/v1/rerank", {"query": "Hello.", "documents": ["Hello."]}),
+    ],
+)
+@pytest.mark.parametrize("extra", [{}, {"stream": True}], ids=["whole", "stream"])
+def test_an_endpoint_that_is_not_guarded_yet_is_refused_by_name(
+    path: str, body: dict[str, Any], extra: dict[str, Any], proxy: Proxy, upstream: Upstream
+) -> None:
+    response = proxy.post(path, {"model": "plain", **extra, **body})
+
+    assert response.status_code == 400
+    assert f"{path} is not guarded yet" in response.text
+    assert "/v1/chat/completions" in response.text
+    assert not upstream.bodies
+
+
+def test_the_anthropic_client_gets_a_clear_refusal(proxy: Proxy, upstream: Upstream) -> None:
+    client = anthropic.Anthropic(base_url=proxy.url, api_key=proxy.key, max_retries=0)
+    with client, pytest.raises(anthropic.BadRequestError, match="is not guarded yet"):
+        client.messages.create(model="plain", messages=HELLO, max_tokens=9)  # type: ignore[arg-type]
+
+    assert not upstream.bodies
+
+
+def test_the_proxys_own_test_call_is_not_answered_with_a_pass(proxy: Proxy) -> None:
+    body = {"guardrail_name": "everyone", "text": "vermin"}
+
+    assert proxy.post("/guardrails/apply_guardrail", body).status_code >= 400
+
+
+def test_a_batch_file_of_chat_calls_is_refused(proxy: Proxy, upstream: Upstream) -> None:
+    call = {"method": "POST", "url": "/v1/chat/completions", "custom_id": "1"}
+    line = json.dumps({**call, "body": {"model": "plain", "messages": HELLO}}).encode()
+    with proxy.client() as client, pytest.raises(openai.APIStatusError) as caught:
+        client.files.create(file=("a.jsonl", line), purpose="batch")
+
+    assert caught.value.status_code == 400
+    assert "is not guarded yet" in caught.value.message
+    assert not upstream.bodies
+
+
+def test_what_generates_nothing_is_left_alone(proxy: Proxy) -> None:
+    with proxy.client() as client:
+        assert "plain" in [model.id for model in client.models.list()]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"messages": [{"role": "user", "content": "a" * 2001}]}, "too_long"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "media"),
+        ({"messages": "Hello."}, "invalid_messages"),
+        ({"messages": [{"content": "Hello."}]}, "invalid_messages"),
+        ({"messages": [{"role": "user", "content": 7}]}, "invalid_messages"),
+        ({"model": "plain,strict-model"}, "unsupported_model"),
+        ({"extra_body": {"messages": HELLO}}, "unsupported_extra_body"),
+        ({"fallbacks": [{"model": "plain", "messages": HELLO}]}, "unsupported_fallbacks"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_request_that_no_judge_could_judge_has_its_own_code(
+    body: dict[str, Any], code: str, proxy: Proxy, upstream: Upstream
+) -> None:
+    response = chat(proxy, **body)
+
+    error = response.json()["error"]
+    assert response.status_code == 400
+    assert error["type"] == "invalid_request_error"
+    assert error["provider_specific_fields"]["code"] == code
+    assert not upstream.bodies
+
+
+def test_half_a_surrogate_pair_goes_no_further_than_the_proxy(
+    proxy: Proxy, upstream: Upstream
+) -> None:
+    assert chat(proxy, messages=[{"role": "user", "content": "\ud800"}]).status_code == 400
+    assert not upstream.bodies
+
+
+def test_an_answer_with_media_is_refused(proxy: Proxy, upstream: Upstream) -> None:
+    audio = {"id": "a", "data": "UklGRg==", "transcript": "You vermin.", "expires_at": 1}
+    upstream.says = [{"role": "assistant", "content": None, "audio": audio}]
+    response = chat(proxy)
+
+    assert response.status_code == 400
+    assert "UklGRg" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("model", "code"), [("raises-closed", "crashed"), ("hangs-closed", "timed_out")]
+)
+def test_a_broken_judge_answers_503_and_the_model_is_not_called(
+    model: str, code: str, proxy: Proxy, upstream: Upstream
+) -> None:
+    response = chat(proxy, model=model)
+
+    error = response.json()["error"]
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert error["type"] == "guard_unavailable"
+    assert error["provider_specific_fields"]["code"] == code
+    assert not upstream.bodies
+
+
+@pytest.mark.parametrize("model", ["raises-open", "hangs-open"])
+def test_fail_open_lets_both_ways_through_and_records_each_gap(
+    model: str, proxy: Proxy, upstream: Upstream
+) -> None:
+    before = len(proxy.decisions())
+    response = chat(proxy, model=model)
+
+    made = proxy.decisions()[before:]
+    assert response.status_code == 200
+    assert len(upstream.bodies) == 1
+    assert [(d["stage"], d["status"]) for d in made] == [
+        ("input", "not_scanned"),
+        ("output", "not_scanned"),
+    ]
+    assert all(d["gaps"] for d in made)
+
+
+@pytest.mark.usefixtures("upstream")
+def test_a_hanging_judge_does_not_hold_up_other_calls(proxy: Proxy) -> None:
+    hanging = threading.Thread(target=chat, args=(proxy,), kwargs={"model": "hangs-open"})
+    hanging.start()
+    time.sleep(0.1)
+    answered = chat(proxy)
+
+    assert answered.status_code == 200
+    assert hanging.is_alive()
+    hanging.join()
+
+
+def test_a_canary_turns_up_in_no_log(proxy: Proxy, upstream: Upstream) -> None:
+    canary = "canary-7f3a"
+    upstream.says = [{"role": "assistant", "content": f"vermin {canary}"}]
+    for model, text in [("plain", "Hello."), ("plain", f"vermin {canary}")]:
+        chat(proxy, model=model, messages=[{"role": "user", "content": text}])
+    for model in ("raises-closed", "hangs-closed"):
+        chat(proxy, model=model, messages=[{"role": "user", "content": canary}])
+
+    assert canary not in proxy.log
+    assert canary not in json.dumps(proxy.decisions())
+    assert canary not in (proxy.folder / "witness.jsonl").read_text()

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+from gemma_guard_lite.model import WEIGHTS
+from gemma_guard_lite.reader import Reader
+from gemma_guard_lite.windows import LONGEST
+
+READER = Reader(WEIGHTS)
+
+
+def test_every_piece_is_the_text_at_its_place() -> None:
+    text = "The garden needs water, and so do the tomatoes behind the shed. " * 40
+    reading = READER.read(text)
+    assert len(reading.pieces) > 1
+    assert [text[start:end] for start, end in reading.places] == list(reading.pieces)
+
+
+def test_nothing_of_a_long_text_is_left_out() -> None:
+    text = " ".join(f"word{number}" for number in range(3 * LONGEST))
+    reading = READER.read(text)
+    assert reading.places[0] == (0, len(text))
+    covered = {at for start, end in reading.places[1:] for at in range(start, end)}
+    assert covered == set(range(len(text)))
+
+
+def test_places_point_into_the_text_as_it_was_written() -> None:
+    filler = "https://example.org/a-long-link-that-is-not-read " * 30
+    text = f"{filler}I will k1ll you {filler}" + "and then we had tea " * 40
+    reading = READER.read(text)
+    assert all(0 <= start <= end <= len(text) for start, end in reading.places)
+    spotted = [
+        at for piece, at in zip(reading.pieces, reading.places, strict=True) if "kill" in piece
+    ]
+    assert all(start <= text.index("k1ll") < end for start, end in spotted)
+    assert spotted
+
+
+def test_the_empty_text_can_be_read() -> None:
+    reading = READER.read("")
+    assert reading.pieces == ("",)
+    assert np.isfinite(reading.features).all()
