@@ -103,6 +103,14 @@ async def test_one_that_cannot_tell_them_apart_is_not(violations: tuple[float, f
     assert "does not tell" in health.reason
 
 
+async def test_of_a_judge_of_other_policies_an_answer_is_enough() -> None:
+    own = Policy("medical_advice", Bands(block=0.6), guideline=WORDING)
+
+    [health] = await health_of(says(0.1, 0.1), policy=own)
+
+    assert health.is_well
+
+
 @pytest.mark.parametrize(
     ("scorer", "reason"),
     [

@@ -189,3 +189,17 @@ async def test_closing_ends_while_what_is_being_done_waits_for_a_check_of_the_sa
 async def test_a_guard_that_wants_no_upkeep_starts_none(config: Path) -> None:
     async with Guard.from_config(write(config, 0.6, ""), sinks=()):
         assert not [t for t in threading.enumerate() if t.name == "gemma-guard-upkeep"]
+
+
+async def test_upkeep_that_only_a_reloaded_file_wants_begins_and_ends_with_the_guard(
+    config: Path,
+) -> None:
+    async with Guard.from_config(write(config, 0.6, ""), sinks=()) as guard:
+        write(config, 0.6, WATCH)
+        await guard.reload()
+        before = guard.fingerprint
+        await asyncio.sleep(0.2)
+
+        write(config, 0.95, WATCH)
+
+        await until(lambda: guard.fingerprint != before)

@@ -60,6 +60,7 @@ class Guard:
         self._portal = Portal()
         self._long_texts = Portal()
         self._reloading = asyncio.Lock()
+        self._is_open = False
         self._closed = False
         self._upkeep: Upkeeping | None = None
 
@@ -158,11 +159,10 @@ class Guard:
     async def aclose(self) -> None:
         """Wait for the checks under way, then close everything; later ones raise `NotServing`."""
         self._closed = True
-        upkeep, self._upkeep = self._upkeep, None
-        if upkeep:
-            await upkeep.stop()
+        await self._end_upkeep()
         if self._portal.is_open:
             await asyncio.wrap_future(self._portal.submit(self._reloaded()))
+            await self._end_upkeep()  # a reload that was under way may have begun one
         await self._service.drained()
         await self._service.aclose()
         self._portal.close()
@@ -174,15 +174,8 @@ class Guard:
         except BaseException:  # what did open is closed: nobody else will
             await self.aclose()
             raise
-        if self._upkeep is None and is_wanted(self._service.settings.upkeep):
-            self._upkeep = Upkeeping(
-                Chores(
-                    settings=lambda: self._service.settings,
-                    reload=self._reload,
-                    health=self.health,
-                    portal=self._portal,
-                )
-            )
+        self._is_open = True
+        self._begin_upkeep()
         return self
 
     async def __aexit__(
@@ -192,6 +185,23 @@ class Guard:
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def _begin_upkeep(self) -> None:
+        if self._upkeep or not is_wanted(self._service.settings.upkeep):
+            return
+        self._upkeep = Upkeeping(
+            Chores(
+                settings=lambda: self._service.settings,
+                reload=self._reload,
+                health=self.health,
+                portal=self._portal,
+            )
+        )
+
+    async def _end_upkeep(self) -> None:
+        upkeep, self._upkeep = self._upkeep, None
+        if upkeep:
+            await upkeep.stop()
 
     async def _aside(self, judging: Coroutine[Any, Any, Outcome]) -> Outcome:
         """Off the caller's event loop, which a long text would hold."""
@@ -212,6 +222,8 @@ class Guard:
             self._service = new
             await old.drained()
             await old.aclose(sparing=new)
+            if self._is_open:
+                self._begin_upkeep()
         logger.info("%s is in service: fingerprint %s", new.settings.source, new.fingerprint)
 
     async def _reloaded(self) -> None:
