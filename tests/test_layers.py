@@ -17,7 +17,7 @@ errors
 verdict
 policy
 scorer
-schema calibration jsontext exemption batching breaker cache deadline lookalikes
+schema calibration jsontext exemption batching breaker cache deadline lookalikes prompt
 plugins records portal counters text windows segments
 packs conversation
 route
