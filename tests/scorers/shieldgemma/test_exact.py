@@ -179,8 +179,8 @@ def siblings_seen(patch: pytest.MonkeyPatch, _engine: Gemma) -> None:
 
 
 def positions_run_on(patch: pytest.MonkeyPatch, _engine: Gemma) -> None:
-    def ranged(questions: Sequence[Question]) -> packing.Pack:
-        packed = packing.pack(questions)
+    def ranged(questions: Sequence[Question], known: Sequence[int]) -> packing.Pack:
+        packed = packing.pack(questions, known)
         ranges = (range(tree.rows) for tree in packed.trees)
         return dataclasses.replace(packed, positions=tuple(i for r in ranges for i in r))
 
@@ -196,8 +196,9 @@ def window_off_by_one(patch: pytest.MonkeyPatch, _engine: Gemma) -> None:
 
 
 def begun_twice(patch: pytest.MonkeyPatch, _engine: Gemma) -> None:
-    def doubled(questions: Sequence[Question]) -> packing.Pack:
-        return packing.pack([dataclasses.replace(q, prefix=(2, *q.prefix)) for q in questions])
+    def doubled(questions: Sequence[Question], known: Sequence[int]) -> packing.Pack:
+        twice = [dataclasses.replace(q, prefix=(2, *q.prefix)) for q in questions]
+        return packing.pack(twice, known)
 
     patch.setattr(model, "pack", doubled)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from gemma_guard.errors import ConfigError
 from gemma_guard.scorers.shieldgemma.attention import Attention, Blockwise, Flex
 from gemma_guard.scorers.shieldgemma.body import answer_states
 from gemma_guard.scorers.shieldgemma.engine import Question, Reading
+from gemma_guard.scorers.shieldgemma.memory import PrefixCache, Step
 from gemma_guard.scorers.shieldgemma.packing import Pack, pack, steps
 
 STEP_TOKENS = {"cpu": 1024, "cuda": 8192}
@@ -21,7 +23,11 @@ STEP_TOKENS = {"cpu": 1024, "cuda": 8192}
 
 
 class Gemma:
-    """A loaded model; not for several threads at once."""
+    """A loaded model; not for several threads at once.
+
+    `step_tokens` is the most that one forward pass computes of several questions, `stream_bytes`
+    what may be kept of streams. `tokens` counts what was computed.
+    """
 
     def __init__(
         self,
@@ -30,6 +36,7 @@ class Gemma:
         answers: tuple[int, int],
         step_tokens: int | None = None,
         mass: bool = False,
+        stream_bytes: int = 1 << 29,
     ) -> None:
         config: Any = model.config
         self._body: Any = model.model
@@ -40,6 +47,8 @@ class Gemma:
         self._attention_cap = float(config.attn_logit_softcapping)
         self._step_tokens = step_tokens or STEP_TOKENS.get(self._head.device.type, 1024)
         self._mass = mass
+        self._streams = PrefixCache(stream_bytes)
+        self.tokens = 0
 
     @torch.inference_mode()
     def read(self, questions: Sequence[Question], /) -> list[tuple[Reading, ...]]:
@@ -54,8 +63,12 @@ class Gemma:
         return readings
 
     def _read(self, questions: Sequence[Question]) -> list[tuple[Reading, ...]]:
-        packed = pack(questions)
-        states = answer_states(self._body, packed, self._attend(packed), _all_new)
+        step = Step.of(questions, self._streams)
+        packed = pack(questions, step.known)
+        recall = partial(step.recall, packed.trees)
+        states = answer_states(self._body, packed, self._attend(packed), recall)
+        self.tokens += len(packed.ids)
+        step.keep_in(self._streams)
         told = iter(self._told(states.float()))
         return [tuple(next(told) for _ in question.suffixes) for question in questions]
 
@@ -78,26 +91,21 @@ class Gemma:
         return kind(packed, scaling=self._scaling, softcap=self._attention_cap)
 
 
-def _all_new(_layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    return keys, values
-
-
 def load(
     folder: str,
     *,
     answers: Sequence[int],
     device: str = "cpu",
     dtype: str = "float32",
-    step_tokens: int | None = None,
-    mass: bool = False,
+    **options: Any,
 ) -> Gemma:
     """The model in `folder`, on `device`; raises `ConfigError` where it is no whole Gemma 2.
 
-    `answers` are the ids of `Yes` and `No`.
+    `answers` are the ids of `Yes` and `No`, `options` those of `Gemma`.
     """
     yes, no = answers
     model = _checked(Path(folder), dtype)
-    return Gemma(model.to(device).eval(), answers=(yes, no), step_tokens=step_tokens, mass=mass)
+    return Gemma(model.to(device).eval(), answers=(yes, no), **options)
 
 
 def _checked(folder: Path, dtype: str) -> Any:
