@@ -16,10 +16,7 @@ from gemma_guard.scorers.shieldgemma.attention import Attention, Blockwise, Flex
 from gemma_guard.scorers.shieldgemma.body import answer_states
 from gemma_guard.scorers.shieldgemma.engine import Question, Reading
 from gemma_guard.scorers.shieldgemma.memory import PrefixCache, Step
-from gemma_guard.scorers.shieldgemma.packing import Pack, pack, steps
-
-STEP_TOKENS = {"cpu": 1024, "cuda": 8192}
-"""Tokens in one forward pass: more no longer pay, and need more memory."""
+from gemma_guard.scorers.shieldgemma.packing import STEP_TOKENS, Pack, pack, steps
 
 
 class Gemma:
@@ -45,7 +42,7 @@ class Gemma:
         self._cap = float(config.final_logit_softcapping)
         self._scaling = float(config.query_pre_attn_scalar) ** -0.5
         self._attention_cap = float(config.attn_logit_softcapping)
-        self._step_tokens = step_tokens or STEP_TOKENS.get(self._head.device.type, 1024)
+        self._step_tokens = step_tokens or STEP_TOKENS[self._head.device.type]
         self._mass = mass
         self._streams = PrefixCache(stream_bytes)
         self.tokens = 0
@@ -57,7 +54,9 @@ class Gemma:
         try:
             for step in steps([question.tokens for question in questions], self._step_tokens):
                 readings += self._read([questions[place] for place in step])
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
             torch.cuda.empty_cache()
             raise MemoryError("the device has no memory left for this many tokens") from None
         return readings
@@ -89,6 +88,11 @@ class Gemma:
     def _attend(self, packed: Pack) -> Attention:
         kind = Flex if self._head.device.type == "cuda" else Blockwise
         return kind(packed, scaling=self._scaling, softcap=self._attention_cap)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """On a CPU, only the message tells."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def load(

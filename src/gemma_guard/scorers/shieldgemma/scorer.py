@@ -18,6 +18,7 @@ from gemma_guard.policy import Policy
 from gemma_guard.prompt import template as template_named
 from gemma_guard.scorer import Priority, Probe
 from gemma_guard.scorers.shieldgemma.engine import Question, Reading
+from gemma_guard.scorers.shieldgemma.packing import STEP_TOKENS
 from gemma_guard.scorers.shieldgemma.scores import scores
 from gemma_guard.scorers.shieldgemma.source import Source
 from gemma_guard.scorers.shieldgemma.tokens import Encoder, tokenizer_for_text
@@ -108,8 +109,10 @@ class ShieldGemma:
             max_windows=self._max_windows,
         )
         runs = [self._run(device, encoder.answers) for device in self._devices]
-        limits = Limits(batch_tokens=self._step_tokens or 4096)
-        batcher = Batcher(*runs, limits=limits, name="gemma-guard-shieldgemma")
+        at_once = self._step_tokens or min(STEP_TOKENS[d.partition(":")[0]] for d in self._devices)
+        batcher = Batcher(
+            *runs, limits=Limits(batch_tokens=at_once), name="gemma-guard-shieldgemma"
+        )
         return _Open(encoder, batcher, ThreadPoolExecutor(1, "gemma-guard-tokens"))
 
     def _run(self, device: str, answers: tuple[int, int]) -> Run[Question, Answers]:
