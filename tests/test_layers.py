@@ -17,8 +17,8 @@ errors
 verdict
 policy
 scorer
-schema calibration jsontext exemption batching breaker cache deadline lookalikes
-plugins records portal counters text windows segments
+schema calibration jsontext exemption turns breaker cache deadline lookalikes
+plugins batching records portal counters text windows segments
 packs conversation
 route
 configuration

@@ -57,6 +57,7 @@ class Guard:
         self._own_sinks = None if sinks is None else tuple(sinks)
         self._cache = _cache(settings.upkeep)
         self._service = self._made(settings)
+        self._service.observe()
         self._portal = Portal()
         self._long_texts = Portal()
         self._reloading = asyncio.Lock()
@@ -220,6 +221,7 @@ class Guard:
                 await new.aclose(sparing=old)
                 raise
             self._service = new
+            new.observe()
             await old.drained()
             await old.aclose(sparing=new)
             if self._is_open:
