@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from gemma_guard.conversation import Passage, Reading
+from gemma_guard.conversation import Passage, Piece, Reading
 from gemma_guard.errors import Cause
 from gemma_guard.exemption import Exemption, Phrases, blanked, phrases_of
 from gemma_guard.policy import Bands
@@ -118,8 +118,7 @@ class _Found:
         finding = self.finding(passage)
         if finding.action is not Action.BLOCK or not self.is_enforced:
             return finding, self.cuts()
-        whole = Cut(Span(0, len(passage.text)), self.rule.policy.name, numbered=False)
-        return replace(finding, action=Action.REDACT), [whole]
+        return replace(finding, action=Action.REDACT), _whole(passage, self.rule.policy.name)
 
 
 def _exempted(
@@ -165,8 +164,15 @@ def taken_out(decided: Decided, passage: Passage) -> Decided:
     acting = [f.policy for f in decided.findings if f.action is Action.REDACT and f.is_enforced]
     if not acting:
         return decided
-    whole = Cut(Span(0, len(passage.text)), acting[0], numbered=False)
-    return replace(decided, cuts=(whole,))
+    return replace(decided, cuts=tuple(_whole(passage, acting[0])))
+
+
+def _whole(passage: Passage, label: str) -> list[Cut]:
+    """All of it but the name of a called function: no API takes one with a placeholder in it."""
+    pieces = passage.pieces or (Piece(0, len(passage.text), passage.place),)
+    spared = [piece for piece in pieces if len(pieces) > 1 and piece.place[-1:] == ("name",)]
+    left = (piece for piece in pieces if piece not in spared)
+    return [Cut(Span(piece.start, piece.end), label, numbered=False) for piece in left]
 
 
 def escalate(decided: Decided) -> Decided:
