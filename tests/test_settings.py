@@ -104,12 +104,13 @@ def test_the_judge_is_lite_with_its_own_bands_unless_another_is_named(folder: Pa
 def test_without_its_distribution_lite_stops_the_load_and_says_what_to_install(
     folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, key: str
 ) -> None:
-    installed = metadata.entry_points  # test_packaging has a real environment without it; slow
-    monkeypatch.setattr(
-        metadata,
-        "entry_points",
-        lambda **chosen: metadata.EntryPoints(p for p in installed(**chosen) if p.name != "lite"),
-    )
+    # test_packaging has a real environment without it; slow
+    installed = metadata.entry_points
+
+    def without_lite(*, group: str) -> metadata.EntryPoints:
+        return metadata.EntryPoints(p for p in installed(group=group) if p.name != "lite")
+
+    monkeypatch.setattr(metadata, "entry_points", without_lite)
     message = refusal(folder, text)
 
     assert message.startswith(key)
