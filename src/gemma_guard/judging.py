@@ -119,7 +119,7 @@ class _Hearing:
         policies, stage, exempted = ask.policies, self.case.stage, self.case.route.phrases()
         forms = [forms_of(p.text, exempted) for p in passages]
         probes = [
-            Probe(text, policies, stage, self.prompt)
+            Probe(text, policies, stage, self.prompt, tenant=self.case.tenant)
             for passage, form in zip(passages, forms, strict=True)
             for text in (form.texts if form else (passage.text,))
         ]
