@@ -17,7 +17,7 @@ errors
 verdict
 policy
 scorer
-schema calibration jsontext exemption turns breaker cache deadline lookalikes
+schema calibration jsontext exemption turns breaker cache deadline lookalikes prompt
 plugins batching records portal counters text windows segments pacing
 packs conversation strand
 route streaming

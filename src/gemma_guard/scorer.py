@@ -24,7 +24,7 @@ class Probe:
     """One text to judge under several policies at once.
 
     `prompt` is what an output-stage text answers. `stream` hints that the text continues an
-    earlier one; scores never depend on it.
+    earlier one, `tenant` says who may gain time from it; scores depend on neither.
     """
 
     text: str = field(repr=False)
@@ -32,6 +32,7 @@ class Probe:
     stage: Stage = Stage.INPUT
     prompt: str | None = field(default=None, repr=False)
     stream: str | None = None
+    tenant: str = field(default="", repr=False)
 
 
 @runtime_checkable
