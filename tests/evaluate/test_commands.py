@@ -68,6 +68,19 @@ def test_show_text_prints_the_worst_mistakes(mine: Path) -> None:
     assert "missed (0.550, log, row 3, mine)\nyou idiot, leave" in done.stdout
 
 
+def test_report_writes_one_page_and_goes_on_from_the_runs_beside_it(mine: Path) -> None:
+    for _ in range(2):
+        done = run(mine.parent, "eval", "mine.csv", *MAPPED, "--report", "out")
+        assert done.returncode == 0, done.stderr
+    found = sorted(path.name for path in (mine.parent / "out").iterdir())
+    kept = (mine.parent / "out" / "fake.jsonl").read_text(encoding="utf-8")
+    page = (mine.parent / "out" / "report.html").read_text(encoding="utf-8")
+
+    assert found == ["fake.jsonl", "report.html"]
+    assert len(kept.splitlines()) == 1 + len(ROWS)
+    assert CANARY not in kept + page
+
+
 def test_a_column_that_is_not_there_is_told_with_those_that_are(mine: Path) -> None:
     done = run(mine.parent, "eval", "mine.csv", "--scorer", "fake")
 

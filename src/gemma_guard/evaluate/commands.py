@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -66,10 +66,19 @@ def evaluate(
     harmful: Harmful = "harmful",
     label: Label = None,
     source: Source = "source",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a run, one a line.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write a page and the runs to this folder.")
+    ] = None,
     run: Annotated[
         Path | None,
         typer.Option(help="Keep what is judged in this file; given again, it goes on from there."),
+    ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="A run kept before, for the page."),
     ] = None,
     show_text: Annotated[
         bool, typer.Option("--show-text", help="Also print the worst mistakes with their text.")
@@ -81,21 +90,42 @@ def evaluate(
     Example: gemma-guard eval mine.csv --scorer lite --text prompt --harmful is_bad
     """
     with in_words():
-        from gemma_guard.evaluate import plain
-
-        columns = _columns(text, response, harmful, label, source)
         judges: list[str | None] = list(scorer) if scorer else [None]
-        if run and len(judges) > 1:
-            raise UsageError("--run keeps one run; with several scorers use --report DIR")
+        _refuse_odd(judges, run=run, report=report, compare=compare)
+        columns = _columns(text, response, harmful, label, source)
+        found = {}
         for judge in judges:
+            kept = report / f"{judge or 'run'}.jsonl" if report else run
             bench = _bench(config, judge, route)
-            found = _judged(bench, files, columns, kept=run, concurrency=concurrency)
-            if as_json:
-                typer.echo(json.dumps(plain.as_json(found)))
-            else:
-                _show(found)
+            one = _judged(bench, files, columns, kept=kept, concurrency=concurrency)
+            found[judge or "run"] = one
+            _show(one, as_json=as_json)
             if show_text:
-                _show_mistakes(found, files, columns)
+                _show_mistakes(one, files, columns)
+        if report:
+            _write_page(report, found, compare or ())
+
+
+def _refuse_odd(
+    judges: list[str | None], *, run: Path | None, report: Path | None, compare: list[Path] | None
+) -> None:
+    if run and (report or len(judges) > 1):
+        raise UsageError("--run keeps one run; --report keeps each in its folder")
+    if compare and not report:
+        raise UsageError("--compare is for the page: give --report DIR too")
+    if report:
+        report.mkdir(parents=True, exist_ok=True)
+
+
+def _write_page(folder: Path, runs: Mapping[str, Run], others: Sequence[Path]) -> None:
+    from gemma_guard.evaluate import runfile
+    from gemma_guard.evaluate.page import Named, page
+
+    named = [Named(name, run) for name, run in runs.items()]
+    named += [Named(path.stem, runfile.read(path)) for path in others]
+    path = folder / "report.html"
+    path.write_text(page(named), encoding="utf-8")
+    typer.echo(f"wrote {path}", err=True)
 
 
 def _bench(config: Path | None, scorer: str | None, route: str | None) -> Bench:
@@ -134,9 +164,12 @@ def _judged(
         return asyncio.run(evaluating.evaluate(bench, order, seen))
 
 
-def _show(run: Run) -> None:
-    from gemma_guard.evaluate import tables
+def _show(run: Run, *, as_json: bool) -> None:
+    from gemma_guard.evaluate import plain, tables
 
+    if as_json:
+        typer.echo(json.dumps(plain.as_json(run)))
+        return
     console = Console(highlight=False)
     for part in tables.report(run):
         console.print(part)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from gemma_guard.evaluate.intervals import NOTHING, Interval, effective
+from gemma_guard.evaluate.intervals import NOTHING, Interval, effective, wilson
 from gemma_guard.evaluate.results import Codes, Floats
 
 DRAWS = 1_000
@@ -86,6 +86,8 @@ def recall_at(label: Codes, score: Floats, rate: float) -> Interval | None:
     redrawn = draw.binomial(len(found), _above(found, thresholds)) / len(found)
     low, high = np.quantile(redrawn, (0.025, 0.975))
     value = float(_above(found, clean[allowed : allowed + 1])[0])
+    if value in {0.0, 1.0}:  # redrawing none, or all, finds nothing else
+        return wilson(value, len(found))
     return Interval(value, min(float(low), value), max(float(high), value))
 
 

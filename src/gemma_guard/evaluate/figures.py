@@ -32,6 +32,13 @@ def count(interval: Interval) -> str:
     return f"{interval.value:,.1f} ({low}–{high})"
 
 
+def difference(interval: Interval) -> str:
+    """`+0.043 (+0.028 to +0.058)`."""
+    if math.isnan(interval.value):
+        return NONE
+    return f"{interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+
+
 def recall(rate: float, found: Interval | None) -> str:
     """A recall, or what it would take to tell."""
     return share(found) if found else f"needs {rows_needed(rate):,} clean rows"
