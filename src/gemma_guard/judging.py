@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from gemma_guard.conversation import Message, Passage, Reading, read
@@ -212,11 +212,16 @@ class _Hearing:
         made = redacted(self.case.source, cut, self.case.placeholders)
         fine = {p.text for p, d in both if d.action < Action.REDACT}
         again = await self._again(rewritten(self.case.source, made.edits), fine)
-        failing = {a.place for a in again if not a.passes}
+        failing = {a.place for a in again if not self._passes(a)}
         to_blame = {p.place for p, _ in cut}
         if not failing <= to_blame:  # what was fine is not so any more: none of it goes on
             failing = to_blame
         return made.scored(_Rescored(again)), failing
+
+    def _passes(self, again: _Again) -> bool:
+        """Whether nothing more is to be redacted, and everyone was heard who has to be."""
+        all_heard = None not in again.answers or self.case.route.on_error == "fail_open"
+        return again.decided.action < Action.REDACT and all_heard
 
     async def _again(self, source: Any, fine: set[str]) -> list[_Again]:
         """What is made of a redacted `source`, those parts left out that were `fine` before."""
@@ -240,11 +245,6 @@ class _Again:
     def place(self) -> Place:
         return self.passage.place
 
-    @property
-    def passes(self) -> bool:
-        """Whether every scorer was heard, and none has more to redact."""
-        return self.decided.action < Action.REDACT and None not in self.answers
-
 
 class _Rescored:
     """What a policy scores at a place once that is redacted: the worst of the passages there."""
@@ -262,9 +262,12 @@ class _Rescored:
 
 
 def _scores(answers: Answers) -> tuple[Score, ...]:
-    if len(answers) == 1:
-        return answers[0].scores if answers[0] else ()
-    return tuple([score for heard in answers if heard for score in heard.scores])
+    """What is kept of what was said; where a stream is held is over once that was decided."""
+    if len(answers) == 1 and answers[0]:
+        said: Iterable[Score] = answers[0].scores
+    else:
+        said = [score for heard in answers if heard for score in heard.scores]
+    return tuple([s if s.hold_from is None else replace(s, hold_from=None) for s in said])
 
 
 def _gaps(
