@@ -30,7 +30,7 @@ health
 upkeep
 guard
 scorers/*
-report starter
+report starter doctor
 demo
 cli __init__
 """

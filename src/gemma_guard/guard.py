@@ -143,10 +143,13 @@ class Guard:
         """Of the configuration and the scorers in service; each verdict carries its own."""
         return self._service.fingerprint
 
-    async def health(self) -> tuple[Health, ...]:
-        """Ask every scorer about a harmless and a harmful text, behind the live checks."""
+    async def health(self, *, thorough: bool = False) -> tuple[Health, ...]:
+        """Ask every scorer about a harmless and a harmful text, behind the live checks.
+
+        Where it is to be `thorough`, each also finds out what it can about itself.
+        """
         with self._begun() as service:
-            return await examine(service)
+            return await examine(service, thorough=thorough)
 
     async def reload(self) -> None:
         """Read guard.yaml again and put it into service, keeping the scorers it does not change.
