@@ -26,11 +26,11 @@ guardfile redaction
 settings decision seat
 forms panel
 judging service
-health
+health reasoning
 upkeep
 guard
 scorers/*
-report starter doctor
+report starter doctor explain
 demo
 cli __init__
 """

@@ -1,4 +1,4 @@
-"""The command line: check, demo, init, lint, doctor, policies, show, hash."""
+"""The command line: check, demo, init, lint, explain, doctor, policies, show, hash."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from rich.console import Console
 
 from gemma_guard import demo as demonstration
 from gemma_guard import doctor as doctoring
+from gemma_guard import explain as explaining
 from gemma_guard import plugins, records, report, settings
 from gemma_guard.errors import GuardError
 from gemma_guard.exemption import hashed, warnings
 from gemma_guard.guard import Guard
+from gemma_guard.reasoning import Inquiry
 from gemma_guard.route import Route
 from gemma_guard.starter import STARTER
 from gemma_guard.verdict import Action, Verdict
@@ -125,6 +127,33 @@ def lint(
         if not route.rules:
             typer.echo(f"{path}: warning: route {route.name} lets everything pass, as a gap")
     typer.echo(f"{path}: good; fingerprint {guard.fingerprint}")
+
+
+@app.command()
+def explain(
+    text: Annotated[
+        str, typer.Argument(help="The text; `-` or nothing reads standard input.")
+    ] = "-",
+    policy: Annotated[str, typer.Option(help="The policy to ask about.")] = "dangerous_content",
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning", help="Have the model write why, step by step.")
+    ] = False,
+    tokens: Annotated[int, typer.Option(help="With --reasoning: how much it may write.")] = 256,
+    stage: Annotated[str, typer.Option(help="input or output.")] = "input",
+    prompt: Annotated[str | None, typer.Option(help="What an output text answers.")] = None,
+    route: Annotated[str | None, typer.Option(help="The route to check on.")] = None,
+    config: Config = None,
+) -> None:
+    """Say what the judge was asked about a text, what it found, and in its own words why.
+
+    Example: gemma-guard explain "..." --policy harassment --reasoning
+    """
+    with _errors_in_words():
+        guard, origin = _guard(config, sinks=False)
+        given = _given(text)
+        inquiry = Inquiry(given, policy, explaining.stage(stage), prompt, tokens)
+        explained = asyncio.run(explaining.explained(guard, inquiry, route, in_words=reasoning))
+    typer.echo("\n".join(explaining.lines(explained, origin)))
 
 
 @app.command()

@@ -124,3 +124,14 @@ class Examined(Protocol):
 
     def examine(self, *, deadline: float) -> Coroutine[Any, Any, Sequence[Check]]:
         """Ask whatever it takes; raises `ScoringError` where nothing answers."""
+
+
+@runtime_checkable
+class Reasoning(Protocol):
+    """A scorer whose model can also say why, in words of its own."""
+
+    def reason(self, probe: Probe, /, *, tokens: int, deadline: float) -> Coroutine[Any, Any, str]:
+        """What it writes about the one policy of `probe`, in at most `tokens` tokens.
+
+        Nothing is ever decided by it. Errors as for `score`.
+        """

@@ -10,11 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gemma_guard.errors import ConfigError, NotServing, ScoringFailed
+from gemma_guard.errors import Cause, ConfigError, NotServing, ScoringFailed, TextRefused
 from gemma_guard.policy import Policy
 from gemma_guard.portal import Portal
 from gemma_guard.prompt import template as template_called
 from gemma_guard.scorer import Check, Priority, Probe
+from gemma_guard.scorers.remote.answers import Writing, read
 from gemma_guard.scorers.remote.client import Access, Client
 from gemma_guard.scorers.remote.dialects import Asking, Dialect
 from gemma_guard.scorers.remote.dialects import dialect as dialect_called
@@ -103,6 +104,19 @@ class Remote:
             return checks
 
         return await asyncio.wrap_future(self._portal.submit(all_checks()))
+
+    async def reason(self, probe: Probe, /, *, tokens: int, deadline: float) -> str:
+        """The generating mode, by `/v1/completions`, which all three engines have."""
+        client = self._opened()
+        _, question = self._encoder.questions(probe)[0]
+        prompt = (*question.prefix, *question.suffixes[0])
+        if len(prompt) + tokens > self._context:
+            room = f"{len(prompt)} tokens of {self._context} leave no {tokens} to write"
+            raise TextRefused(Cause.TOO_LONG, room)
+        body = {"model": self._model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+        posting = self._portal.submit(client.post("/v1/completions", body, deadline))
+        told = await asyncio.wrap_future(posting)
+        return read(Writing, told).choices[0].text
 
     def judges(self, policy: Policy, stage: Stage, /) -> bool:
         """Any guideline, at the stages that the template has words for."""

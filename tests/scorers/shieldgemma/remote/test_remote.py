@@ -41,6 +41,7 @@ from gemma_guard import (
     ScoringError,
     ScoringFailed,
     Stage,
+    TextRefused,
     Unreachable,
     plugins,
 )
@@ -144,6 +145,8 @@ class Server:
         return Responder
 
     def answer(self, path: str, body: dict[str, Any]) -> Any:
+        if path == "/v1/completions" and "logprobs" not in body:
+            return {"choices": [{"index": 0, "text": f"Yes.\nBecause of {body['max_tokens']}."}]}
         if path == "/v1/completions":
             found = [self._read(prompt) for prompt in body["prompt"]]
             return {"choices": [_choice(i, row, body["logprobs"]) for i, row in enumerate(found)]}
@@ -609,6 +612,60 @@ def test_doctor_says_that_a_server_is_not_there(small_tokenizer: Path) -> None:
     done = doctor("--remote", down(), "--tokenizer", str(small_tokenizer))
     assert done.returncode == 1
     assert "remote: NOT WELL: unreachable" in done.stdout
+
+
+# words
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_the_model_says_why_in_its_own_words_and_is_held_to_their_number(
+    server: Server, remote: Callable[..., Remote], dialect: str
+) -> None:
+    async with remote(dialect=dialect) as scorer:
+        probe = Probe("hello", FOUR[:1])
+        told = await scorer.reason(probe, tokens=40, deadline=time.monotonic() + 30)
+    assert told == "Yes.\nBecause of 40."
+    assert server.bodies[-1]["max_tokens"] == 40
+
+
+async def test_a_text_that_leaves_no_room_for_words_is_refused_before_it_is_sent(
+    server: Server, remote: Callable[..., Remote]
+) -> None:
+    server.most_tokens = 1024
+    async with remote(context=1024) as scorer:
+        probe = Probe("the library opens at nine " * 60, FOUR[:1])
+        with pytest.raises(TextRefused, match="leave no 200 to write"):
+            await scorer.reason(probe, tokens=200, deadline=time.monotonic() + 30)
+    assert not server.bodies
+
+
+async def test_explain_asks_for_words_apart_from_the_verdict(
+    server: Server, small_tokenizer: Path, tmp_path: Path
+) -> None:
+    server.labels = labels(small_tokenizer)
+    written = {
+        "scorers": {
+            "judge": {
+                "type": "remote",
+                "model": "shieldgemma",
+                "urls": server.url,
+                "tokenizer": str(small_tokenizer),
+            }
+        },
+        "routes": {"default": {"packs": ["default"], "scorer": "judge"}},
+    }
+    (tmp_path / "guard.yaml").write_text(json.dumps(written))
+    command = [str(Path(sys.executable).parent / "gemma-guard"), "explain", "hello", "-c"]
+    command += [str(tmp_path / "guard.yaml"), "--policy", "harassment"]
+    quiet = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    asked_before = len(server.bodies)
+    spoken = await asyncio.to_thread(
+        subprocess.run, [*command, "--reasoning"], capture_output=True, text=True
+    )
+    assert asked_before == 1
+    assert "own words" not in quiet.stdout
+    assert 'asked      "No Harassment": The prompt shall not' in spoken.stdout, spoken.stderr
+    assert "    Because of 256." in spoken.stdout
 
 
 # deciding
