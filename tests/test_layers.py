@@ -18,16 +18,16 @@ verdict
 policy
 scorer
 schema calibration jsontext exemption turns breaker cache deadline lookalikes prompt
-plugins batching records portal counters text windows segments
-packs conversation
-route
-configuration
+plugins batching records portal counters text windows segments pacing
+packs conversation strand
+route streaming
+configuration flow
 guardfile redaction
 settings decision seat
 forms panel
 judging service
-health reasoning
-upkeep
+health reasoning verdicts
+upkeep bench
 guard
 scorers/*
 report starter doctor explain

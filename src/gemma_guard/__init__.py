@@ -27,6 +27,7 @@ from gemma_guard.policy import Bands, Guideline, Patterns, Policy
 from gemma_guard.records import Sink
 from gemma_guard.route import Fields, Route
 from gemma_guard.scorer import Batch, Priority, Probe, Scorer
+from gemma_guard.streaming import Part, Piece, Release
 from gemma_guard.turns import Job, Limits
 from gemma_guard.verdict import (
     Action,
@@ -35,6 +36,7 @@ from gemma_guard.verdict import (
     Gap,
     Judged,
     Place,
+    Redaction,
     Score,
     Span,
     Stage,
@@ -65,13 +67,17 @@ __all__ = [
     "Limits",
     "NotServing",
     "Overloaded",
+    "Part",
     "Patterns",
+    "Piece",
     "Place",
     "PluginError",
     "Policy",
     "PolicyPack",
     "Priority",
     "Probe",
+    "Redaction",
+    "Release",
     "Route",
     "Score",
     "Scorer",
