@@ -153,8 +153,8 @@ SMALL_VOCABULARY = len(small()["model"]["vocab"])
 
 
 @cache
-def _model(shape: int) -> Gemma2ForCausalLM:
-    given = {
+def _model(shape: int) -> Any:
+    given: dict[str, Any] = {
         "vocab_size": SMALL_VOCABULARY,
         "intermediate_size": 96,
         "num_attention_heads": 4,
@@ -166,7 +166,8 @@ def _model(shape: int) -> Gemma2ForCausalLM:
         "attn_implementation": "eager",
     } | SHAPES[shape]
     torch.manual_seed(shape)
-    model = Gemma2ForCausalLM(Gemma2Config(**given)).eval().requires_grad_(False)
+    model: Any = Gemma2ForCausalLM(Gemma2Config(**given))
+    model.eval().requires_grad_(requires_grad=False)
     for name, weight in model.named_parameters():
         if "norm" in name:
             weight.uniform_(-0.5, 0.5)
@@ -174,20 +175,18 @@ def _model(shape: int) -> Gemma2ForCausalLM:
 
 
 @pytest.fixture(scope="session")
-def make_model() -> Callable[[int], Gemma2ForCausalLM]:
+def make_model() -> Callable[[int], Any]:
     """Models whose logits spread over +-20, so that every cap, mask and position matters."""
     return _model
 
 
 @pytest.fixture(scope="session")
-def recipe() -> Callable[[Gemma2ForCausalLM, Question, Sequence[int]], list[tuple[float, float]]]:
+def recipe() -> Callable[[Any, Question, Sequence[int]], list[tuple[float, float]]]:
     return _recipe
 
 
 @torch.inference_mode()
-def _recipe(
-    model: Gemma2ForCausalLM, question: Question, answers: Sequence[int]
-) -> list[tuple[float, float]]:
+def _recipe(model: Any, question: Question, answers: Sequence[int]) -> list[tuple[float, float]]:
     """The published snippet, policy by policy: P(Yes), and the gap between both logits."""
     found = []
     for suffix in question.suffixes:
