@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from functools import cached_property
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
+
+from tokenizers import Tokenizer
 
 from gemma_guard.errors import ConfigError, NotServing, PluginError
 from gemma_guard.policy import Policy
@@ -25,6 +28,7 @@ from gemma_guard.scorers.shieldgemma.source import Source
 from gemma_guard.scorers.shieldgemma.tokens import Encoder, tokenizer_for_text
 from gemma_guard.scorers.shieldgemma.wire import EngineSpec
 from gemma_guard.scorers.shieldgemma.worker import Patience, Worker
+from gemma_guard.scorers.shieldgemma.writing import written
 from gemma_guard.turns import Job, Limits
 from gemma_guard.verdict import Score, Stage
 from gemma_guard.windows import Window
@@ -80,10 +84,14 @@ class ShieldGemma:
         self._observe: Observe = unobserved
 
     @cached_property
+    def _weights(self) -> str:
+        return self._source.fingerprint()  # reads all of them
+
+    @cached_property
     def fingerprint(self) -> str:
         """The model's files, the template's words, and the options that scores depend on."""
         window = f"{self._window or 'context'}x{self._max_windows}"
-        parts = (self._source.fingerprint(), self._template.fingerprint, self._dtype, window)
+        parts = (self._weights, self._template.fingerprint, self._dtype, window)
         return " ".join(("shieldgemma", *parts))
 
     def judges(self, policy: Policy, stage: Stage, /) -> bool:
@@ -111,7 +119,7 @@ class ShieldGemma:
         """Device, model, template, licence; the processes, while it is open."""
         told = {
             "model": f"{self._source.model}, revision {self._source.revision or 'as it is here'}",
-            "weights": self._source.fingerprint(),
+            "weights": self._weights,
             "device": f"{', '.join(self._devices)}, {self._dtype}",
             "template": self._template.fingerprint,
             "licence": LICENCE,
@@ -128,6 +136,23 @@ class ShieldGemma:
             readings = [reading for row in await opened.fleet.ask(jobs) for reading in row]
             checks.append(mass_check([reading.mass or 0.0 for reading in readings]))
         return checks
+
+    async def reason(self, probe: Probe, /, *, tokens: int, deadline: float) -> str:
+        """The generating mode, in a process of its own that loads the model once more."""
+        opened = self._opened()
+        (_, question), *_ = (await opened.asked([probe]))[0]
+        folder = self._source.weights()
+        found = await asyncio.to_thread(
+            written,
+            str(folder),
+            (*question.prefix, *question.suffixes[0]),
+            device=self._devices[0],
+            dtype=self._dtype,
+            tokens=tokens,
+            within_s=deadline - time.monotonic(),
+        )
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return str(tokenizer.decode(found, skip_special_tokens=True))
 
     async def __aenter__(self) -> Self:
         opened = await asyncio.to_thread(self._prepared)
