@@ -22,6 +22,7 @@ from gemma_guard import doctor as doctoring
 from gemma_guard import explain as explaining
 from gemma_guard import plugins, records, report, settings
 from gemma_guard.errors import GuardError
+from gemma_guard.evaluate import commands
 from gemma_guard.exemption import hashed, warnings
 from gemma_guard.guard import Guard
 from gemma_guard.reasoning import Inquiry
@@ -49,6 +50,9 @@ Config = Annotated[
         help=f"guard.yaml to use; otherwise ./{CONFIG_NAME} if it is there, or what is shipped.",
     ),
 ]
+
+
+commands.register(app)
 
 
 def main() -> None:
