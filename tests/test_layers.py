@@ -26,11 +26,11 @@ guardfile redaction
 settings decision seat
 forms panel
 judging service
-health verdicts
+health reasoning verdicts
 upkeep bench
 guard
 scorers/* evaluate/*
-report starter
+report starter doctor explain
 demo
 cli __init__
 """
