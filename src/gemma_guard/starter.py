@@ -24,6 +24,7 @@ records:
 
 # Scorers with options of their own. A scorer that needs none is used by its name alone.
 # scorers:
+#   lite: {type: lite, threads: 2}
 #   keywords:
 #     type: fake
 #     keywords: {harassment: {idiot: 0.7}}
@@ -32,7 +33,9 @@ records:
 routes:
   # `default` takes all traffic that no other route matches. It is the floor.
   default:
-    packs: [default, privacy]     # also shipped: strict, family; or a file of yours: ./mine.yaml
+    scorer: lite                  # the embedded judge: pip install "gemma-guard[lite]"
+    packs: [lite, privacy]        # the four harms with bands that fit lite, and personal details;
+                                  # also shipped: default, strict, family; or yours: ./mine.yaml
     on_error: fail_closed         # the judge does not answer: fail_closed, fail_open,
                                   # or {fallback: another_scorer}
     deadline_ms: 5000             # the longest a check may take
@@ -42,10 +45,18 @@ routes:
     scope: all                    # judge the whole conversation, or only what is new: new
     judge_system: false           # judge system text too, where callers write it
     refusal: This was blocked by a content policy.
+    placeholder: "[redacted: {policy}]"   # for what was judged; what a pattern found is numbered
+    stream:                       # how long a streamed answer is held to be judged
+      mode: window                # sentence by sentence; buffer: to the end; after: not at all,
+                                  # for routes that only log
+      window_chars: 160           # judge when so many wait and a sentence ends,
+      max_hold_chars: 640         # or so many wait,
+      max_hold_ms: 1000           # or one has waited so long
+      confirm: 1                  # block when so many windows in a row agree
     policies:
       harassment:
         bands:                    # act at violation >= threshold: log, redact, block
-          input: {log: 0.3, block: 0.6}
+          input: {log: 0.6, block: 0.95}
       ip_address:
         shadow: true              # decide and record, enforce nothing
 
