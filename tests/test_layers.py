@@ -23,7 +23,8 @@ packs conversation strand
 route streaming
 configuration flow
 guardfile redaction
-settings decision seat
+settings locating seat
+decision
 forms panel
 judging service
 health reasoning verdicts

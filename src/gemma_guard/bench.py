@@ -37,7 +37,7 @@ class Bench:
     tenant: str = ""
     _id: str = field(default_factory=new_id)
     _began: float = field(default_factory=time.perf_counter)
-    _placeholders: Placeholders = field(default_factory=Placeholders)
+    _placeholders: Placeholders | None = None
     _redacted: list[Verdict] = field(default_factory=list)
     _gaps: dict[Gap, None] = field(default_factory=dict)
 
@@ -72,6 +72,8 @@ class Bench:
                 self.conclude(streaming)
 
     def _case(self, window: Window, route: Route) -> Case:
+        if self._placeholders is None:
+            self._placeholders = Placeholders(route.placeholder)
         return Case(
             _source(window),
             route,

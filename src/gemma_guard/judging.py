@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from gemma_guard.conversation import Message, Passage, Reading, read
 from gemma_guard.decision import (
@@ -20,8 +20,9 @@ from gemma_guard.decision import (
 )
 from gemma_guard.errors import Cause
 from gemma_guard.forms import forms_of, heard_of
+from gemma_guard.locating import Unplaced, Weights, search
 from gemma_guard.panel import Answer, Panel, Silence
-from gemma_guard.redaction import Placeholders, Redacted, places, redacted, unreleased
+from gemma_guard.redaction import Cut, Placeholders, Redacted, places, redacted, unreleased
 from gemma_guard.route import Ask, Route
 from gemma_guard.scorer import Priority, Probe
 from gemma_guard.verdict import (
@@ -67,7 +68,7 @@ class Case:
     tenant: str = ""
     stream: str | None = None
     released: int = 0
-    placeholders: Placeholders = field(default_factory=Placeholders)
+    placeholders: Placeholders | None = None
     priority: Priority = Priority.LIVE
 
     def read(self, source: Source | None = None) -> Reading:
@@ -106,11 +107,23 @@ class _Hearing:
     prompt: str | None
     deadline: float
     gaps: list[Gap]
+    _own: Placeholders = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Placeholders as the route writes them."""
+        self._own = Placeholders(self.case.route.placeholder)
+
+    @property
+    def placeholders(self) -> Placeholders:
+        """Those of the stream, or of this request."""
+        return self.case.placeholders or self._own
 
     async def outcome(self, reading: Reading) -> Outcome:
         """What becomes of the passages of `reading`."""
         answers = await self._answers(reading.passages)
         decided = self._decide(reading.passages, answers)
+        if any(d.unplaced for d in decided):
+            decided = await self._placed(reading.passages, decided)
         hold_from = held_from(self.case.route, self.case.stage, answers)
         made = Redacted()
         if any(d.action is Action.REDACT for d in decided):
@@ -185,6 +198,45 @@ class _Hearing:
         answer = await self._ask(fallback.scorer, probes, self.deadline)
         return (None, None) if isinstance(answer, Silence) else (answer, fallback.scorer)
 
+    async def _placed(
+        self, passages: Sequence[Passage], decided: Sequence[Decided]
+    ) -> list[Decided]:
+        """What no scorer knew the place of, searched for; a block where it is not found."""
+        if any(d.action is Action.BLOCK for d in decided):  # nothing goes on anyway
+            return list(decided)
+        found: list[Decided] = []
+        for passage, each in zip(passages, decided, strict=True):
+            if each.action is Action.REDACT and each.unplaced:
+                cuts = await self._searched(passage, each.unplaced)
+                each = escalate(each) if cuts is None else each.with_cuts(cuts)  # noqa: PLW2901
+            found.append(each)
+        return found
+
+    async def _searched(
+        self, passage: Passage, unplaced: Sequence[Unplaced]
+    ) -> tuple[Cut, ...] | None:
+        """What to take out of `passage`; None if nothing helps, or not everyone was heard."""
+        case = self.case
+        searching = search(
+            passage.text, unplaced, released=case.released, placeholders=self.placeholders
+        )
+        try:
+            texts = next(searching)
+            while (weights := await self._weighed(passage, texts, unplaced)) is not None:
+                texts = searching.send(weights)
+        except StopIteration as done:
+            return cast("tuple[Cut, ...] | None", done.value)
+        return None
+
+    async def _weighed(
+        self, passage: Passage, texts: Sequence[str], unplaced: Sequence[Unplaced]
+    ) -> list[Weights] | None:
+        answers = await self._answers([passage._replace(text=text) for text in texts])
+        scored = [{score.policy: score.violation for score in _scores(a)} for a in answers]
+        if not all(each.policy in s for s in scored for each in unplaced):
+            return None
+        return [{u.policy: u.weight(s[u.policy]) for u in unplaced} for s in scored]
+
     async def _redact(
         self, passages: Sequence[Passage], decided: Sequence[Decided]
     ) -> tuple[list[Decided], Redacted]:
@@ -209,7 +261,7 @@ class _Hearing:
             for p, d in both
             if d.action is Action.REDACT
         ]
-        made = redacted(self.case.source, cut, self.case.placeholders)
+        made = redacted(self.case.source, cut, self.placeholders)
         fine = {p.text for p, d in both if d.action < Action.REDACT}
         again = await self._again(rewritten(self.case.source, made.edits), fine)
         failing = {a.place for a in again if not self._passes(a)}

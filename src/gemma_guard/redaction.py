@@ -12,6 +12,8 @@ from gemma_guard.conversation import Passage, Piece
 from gemma_guard.jsontext import with_values
 from gemma_guard.verdict import Edit, Place, Redaction, Span
 
+JUDGED, POLICY = "[redacted: {policy}]", "{policy}"
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -29,15 +31,19 @@ class Cut:
 
 @dataclass(slots=True)
 class Placeholders:
-    """What stands in the place of a cut: the same for the same text, within one request."""
+    """What stands in the place of a cut: the same for the same text, within one request.
 
+    `judged` stands for what a judge flagged; `{policy}` in it is the name of the policy.
+    """
+
+    judged: str = JUDGED
     _numbers: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
     _used: dict[str, int] = field(default_factory=dict)
 
     def of(self, cut: Cut, text: str) -> str:
         """`[EMAIL_1]` for what a pattern found, `[redacted: hate_speech]` for what was judged."""
         if not cut.numbered:
-            return f"[redacted: {cut.label}]"
+            return self.judged.replace(POLICY, cut.label)
         key = (cut.label, text)
         if key not in self._numbers:
             self._used[cut.label] = self._numbers[key] = self._used.get(cut.label, 0) + 1
