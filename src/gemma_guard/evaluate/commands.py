@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import Progress
 
 from gemma_guard.errors import GuardError, UsageError
+from gemma_guard.verdict import Action
 
 if TYPE_CHECKING:
+    from gemma_guard.evaluate.evaluating import Order
     from gemma_guard.evaluate.results import Run
     from gemma_guard.evaluate.rows import Columns
     from gemma_guard.evaluate.subjects import Bench
+    from gemma_guard.evaluate.trying import Tried
 
 CONFIG_NAME = "guard.yaml"
 EXTRA = frozenset({"matplotlib", "numpy", "pyarrow", "scipy", "sklearn"})
@@ -51,6 +54,8 @@ Concurrency = Annotated[int, typer.Option(min=1, help="How many rows are judged 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command("eval")(evaluate)
+    app.command()(tune)
+    app.command("try")(try_out)
 
 
 def evaluate(
@@ -97,13 +102,102 @@ def evaluate(
         for judge in judges:
             kept = report / f"{judge or 'run'}.jsonl" if report else run
             bench = _bench(config, judge, route)
-            one = _judged(bench, files, columns, kept=kept, concurrency=concurrency)
+            one = _judged(bench, _order(files, columns, kept, concurrency))
             found[judge or "run"] = one
             _show(one, as_json=as_json)
             if show_text:
                 _show_mistakes(one, files, columns)
         if report:
             _write_page(report, found, compare or ())
+
+
+def tune(
+    files: Files,
+    target: Annotated[
+        list[str],
+        typer.Option(
+            help='"fpr<=0.001", "recall>=0.95", "cost fp=1 fn=20"; "log: ..." for a band.'
+        ),
+    ],
+    config: Config = None,
+    scorer: Annotated[str | None, typer.Option(help="Judge with this one instead.")] = None,
+    route: RouteName = None,
+    text: Text = "text",
+    response: Response = "response",
+    harmful: Harmful = "harmful",
+    label: Label = None,
+    prior: Annotated[
+        float | None,
+        typer.Option(min=1e-6, max=1 - 1e-6, help="The share of violations in your traffic."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Where the proposal is written.")
+    ] = Path("tuned"),
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Keep what is judged in this file; given again, it goes on from there."),
+    ] = None,
+    concurrency: Concurrency = 16,
+) -> None:
+    """Propose bands, and a calibration if the judge has none, for review: no file is changed.
+
+    They are chosen on one half of the rows and tried on the other.
+
+    Example: gemma-guard tune mine.csv --target "fpr<=0.001" --target "log: recall>=0.95"
+    """
+    with in_words():
+        from gemma_guard.evaluate import proposing, reviewing
+
+        targets = proposing.targets(target)
+        bench = _bench(config, scorer, route, is_raw=True)
+        order = _order(files, _columns(text, response, harmful, label, "source"), run, concurrency)
+        with _watched("judging") as seen:
+            proposed = asyncio.run(proposing.propose(bench, order, targets, prior, seen))
+        _print(proposing.report(proposed))
+        if not proposed.proposals:
+            raise UsageError("nothing to propose")
+        review = reviewing.write(bench, proposed, folder=out)
+        typer.echo(f"\n{review.difference}", nl=False)
+        for warning in review.warnings:
+            typer.echo(f"warning: {warning}", err=True)
+        typer.echo(f"wrote {', '.join(map(str, review.written))}; nothing else changed", err=True)
+
+
+def try_out(
+    file: Annotated[
+        Path,
+        typer.Argument(help="Texts of your own: .txt (one a line), .jsonl, .csv or .parquet."),
+    ],
+    config: Config = None,
+    scorer: Annotated[str | None, typer.Option(help="Judge with this one instead.")] = None,
+    route: RouteName = None,
+    text: Text = "text",
+    response: Response = "response",
+    concurrency: Concurrency = 16,
+) -> None:
+    """Say what would have been blocked of texts of your own; nothing is enforced or kept.
+
+    Example: gemma-guard try last_week.txt
+    """
+    with in_words():
+        from gemma_guard.evaluate import rows, trying
+
+        bench = _bench(config, scorer, route)
+        texts = rows.read([file], rows.Columns(text, response, harmful=""))
+        _show_tried(asyncio.run(trying.try_out(bench, texts, concurrency=concurrency)))
+
+
+def _show_tried(tried: Tried) -> None:
+    console, total = Console(highlight=False), sum(tried.actions.values())
+    done = ", ".join(f"{action} {tried.actions[action]}" for action in reversed(Action))
+    console.print(f"of {total:,} texts it would {done}")
+    for cause, rows in sorted(tried.causes.items()):
+        console.print(f"not judged, or not whole: {rows:,}: {cause}")
+    for one in tried.caught:
+        policies = ", ".join(one.policies) or "not judged"
+        at = f"{one.action}, {policies}, {one.violation:.2f}, row {one.row.number + 1}"
+        console.print(f"\n{at}", style="bold")
+        console.print(one.row.judged, markup=False)
 
 
 def _refuse_odd(
@@ -128,11 +222,14 @@ def _write_page(folder: Path, runs: Mapping[str, Run], others: Sequence[Path]) -
     typer.echo(f"wrote {path}", err=True)
 
 
-def _bench(config: Path | None, scorer: str | None, route: str | None) -> Bench:
+def _bench(
+    config: Path | None, scorer: str | None, route: str | None, *, is_raw: bool = False
+) -> Bench:
     from gemma_guard.evaluate.subjects import bench
 
     here = Path(CONFIG_NAME)
-    return bench(config or (here if here.exists() else None), scorer=scorer, route=route)
+    found = config or (here if here.exists() else None)
+    return bench(found, scorer=scorer, route=route, is_raw=is_raw)
 
 
 def _columns(
@@ -149,19 +246,25 @@ def _columns(
     return Columns(text, response, harmful, labels, source)
 
 
-def _judged(
-    bench: Bench, files: list[Path], columns: Columns, *, kept: Path | None, concurrency: int
-) -> Run:
+def _judged(bench: Bench, order: Order) -> Run:
     from gemma_guard.evaluate import evaluating
 
-    order = evaluating.Order(tuple(files), columns, kept, concurrency)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("judging", total=None)
-
-        def seen(done: int, rows: int) -> None:
-            progress.update(task, completed=done, total=rows)
-
+    with _watched("judging") as seen:
         return asyncio.run(evaluating.evaluate(bench, order, seen))
+
+
+def _order(files: list[Path], columns: Columns, kept: Path | None, concurrency: int) -> Order:
+    from gemma_guard.evaluate.evaluating import Order
+
+    return Order(tuple(files), columns, kept, concurrency)
+
+
+@contextmanager
+def _watched(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, rows: progress.update(task, completed=done, total=rows)
 
 
 def _show(run: Run, *, as_json: bool) -> None:
@@ -169,9 +272,13 @@ def _show(run: Run, *, as_json: bool) -> None:
 
     if as_json:
         typer.echo(json.dumps(plain.as_json(run)))
-        return
+    else:
+        _print(tables.report(run))
+
+
+def _print(parts: Iterable[RenderableType]) -> None:
     console = Console(highlight=False)
-    for part in tables.report(run):
+    for part in parts:
         console.print(part)
         if not isinstance(part, str):
             console.print()
