@@ -49,7 +49,8 @@ def judged(rows: int, *, share: float = 0.2, picked_by: str = "", labels: bool =
 
 
 def alternating(run: Run) -> Flags:
-    return np.arange(len(run)) % 2 == 1
+    odd: Flags = np.arange(len(run)) % 2 == 1
+    return odd
 
 
 def proposed(run: Run, *targets: str, calibrate: bool = True) -> list[Proposal | Refused]:
@@ -101,7 +102,7 @@ def test_the_dearer_a_miss_the_lower_the_band() -> None:
     for cost in ("cost fp=20 fn=1", "cost fp=1 fn=1", "cost fp=1 fn=20"):
         [found] = proposed(judged(4_000), cost)
         assert isinstance(found, Proposal)
-        thresholds.append(found.bands.block)
+        thresholds.append(found.bands.block or 0.0)
 
     assert thresholds == sorted(thresholds, reverse=True)
     assert len(set(thresholds)) == 3

@@ -81,8 +81,7 @@ def report(proposed: Proposed) -> Iterator[RenderableType]:
 
 def _grid(proposals: Iterable[Proposal]) -> Grid:
     head = ("policy", "stage", "band", "from", "chosen by", "recall", "false alarms")
-    head = (*head, "missed at most")
-    return Grid(head, tuple(_row(each, one) for each in proposals for one in each.chosen))
+    return Grid((*head, "missed at most"), tuple(_row(each, one) for each in proposals for one in each.chosen))
 
 
 def _row(proposal: Proposal, one: Chosen) -> tuple[str, ...]:
