@@ -17,10 +17,10 @@ from gemma_guard.errors import GuardError, UsageError
 from gemma_guard.verdict import Action
 
 if TYPE_CHECKING:
+    from gemma_guard.evaluate.candidates import Candidate
     from gemma_guard.evaluate.evaluating import Order
     from gemma_guard.evaluate.results import Run
     from gemma_guard.evaluate.rows import Columns
-    from gemma_guard.evaluate.subjects import Bench
     from gemma_guard.evaluate.trying import Tried
 
 CONFIG_NAME = "guard.yaml"
@@ -101,8 +101,8 @@ def evaluate(
         found = {}
         for judge in judges:
             kept = report / f"{judge or 'run'}.jsonl" if report else run
-            bench = _bench(config, judge, route)
-            one = _judged(bench, _order(files, columns, kept, concurrency))
+            candidate = _candidate(config, judge, route)
+            one = _judged(candidate, _order(files, columns, kept, concurrency))
             found[judge or "run"] = one
             _show(one, as_json=as_json)
             if show_text:
@@ -149,14 +149,14 @@ def tune(
         from gemma_guard.evaluate import proposing, reviewing
 
         targets = proposing.targets(target)
-        bench = _bench(config, scorer, route, is_raw=True)
+        candidate = _candidate(config, scorer, route, is_raw=True)
         order = _order(files, _columns(text, response, harmful, label, "source"), run, concurrency)
         with _watched("judging") as seen:
-            proposed = asyncio.run(proposing.propose(bench, order, targets, prior, seen))
+            proposed = asyncio.run(proposing.propose(candidate, order, targets, prior, seen))
         _print(proposing.report(proposed))
         if not proposed.proposals:
             raise UsageError("nothing to propose")
-        review = reviewing.write(bench, proposed, folder=out)
+        review = reviewing.write(candidate, proposed, folder=out)
         typer.echo(f"\n{review.difference}", nl=False)
         for warning in review.warnings:
             typer.echo(f"warning: {warning}", err=True)
@@ -182,9 +182,9 @@ def try_out(
     with in_words():
         from gemma_guard.evaluate import rows, trying
 
-        bench = _bench(config, scorer, route)
+        candidate = _candidate(config, scorer, route)
         texts = rows.read([file], rows.Columns(text, response, harmful=""))
-        _show_tried(asyncio.run(trying.try_out(bench, texts, concurrency=concurrency)))
+        _show_tried(asyncio.run(trying.try_out(candidate, texts, concurrency=concurrency)))
 
 
 def _show_tried(tried: Tried) -> None:
@@ -222,14 +222,14 @@ def _write_page(folder: Path, runs: Mapping[str, Run], others: Sequence[Path]) -
     typer.echo(f"wrote {path}", err=True)
 
 
-def _bench(
+def _candidate(
     config: Path | None, scorer: str | None, route: str | None, *, is_raw: bool = False
-) -> Bench:
-    from gemma_guard.evaluate.subjects import bench
+) -> Candidate:
+    from gemma_guard.evaluate.candidates import candidate
 
     here = Path(CONFIG_NAME)
     found = config or (here if here.exists() else None)
-    return bench(found, scorer=scorer, route=route, is_raw=is_raw)
+    return candidate(found, scorer=scorer, route=route, is_raw=is_raw)
 
 
 def _columns(
@@ -246,11 +246,11 @@ def _columns(
     return Columns(text, response, harmful, labels, source)
 
 
-def _judged(bench: Bench, order: Order) -> Run:
+def _judged(candidate: Candidate, order: Order) -> Run:
     from gemma_guard.evaluate import evaluating
 
     with _watched("judging") as seen:
-        return asyncio.run(evaluating.evaluate(bench, order, seen))
+        return asyncio.run(evaluating.evaluate(candidate, order, seen))
 
 
 def _order(files: list[Path], columns: Columns, kept: Path | None, concurrency: int) -> Order:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 
 from gemma_guard.evaluate import figures
+from gemma_guard.evaluate.candidates import Candidate
 from gemma_guard.evaluate.evaluating import Order, Progress, evaluate
 from gemma_guard.evaluate.grids import Grid
 from gemma_guard.evaluate.measures import ENOUGH_VIOLATIONS
 from gemma_guard.evaluate.rows import read
-from gemma_guard.evaluate.subjects import Bench
 from gemma_guard.evaluate.tables import table
 from gemma_guard.evaluate.targets import Target, parse
 from gemma_guard.evaluate.tuning import Chosen, Proposal, Refused, Terms, held_out
@@ -45,15 +45,15 @@ def targets(given: Iterable[str]) -> tuple[Target, ...]:
 
 
 async def propose(
-    bench: Bench,
+    candidate: Candidate,
     order: Order,
     targets: tuple[Target, ...],
     prior: float | None,
     progress: Progress,
 ) -> Proposed:
     """Judge the rows, choose by one half, try on the other."""
-    health = await bench.guard.health()
-    run = await evaluate(bench, order, progress)
+    health = await candidate.guard.health()
+    run = await evaluate(candidate, order, progress)
     names = {name for one in health for name in (one.scorer, one.fingerprint)}
     needs_map = any(not one.is_validated for one in health)
     terms = Terms(targets, needs_map, prior, tuple(names))
@@ -81,7 +81,10 @@ def report(proposed: Proposed) -> Iterator[RenderableType]:
 
 def _grid(proposals: Iterable[Proposal]) -> Grid:
     head = ("policy", "stage", "band", "from", "chosen by", "recall", "false alarms")
-    return Grid((*head, "missed at most"), tuple(_row(each, one) for each in proposals for one in each.chosen))
+    return Grid(
+        (*head, "missed at most"),
+        tuple(_row(each, one) for each in proposals for one in each.chosen),
+    )
 
 
 def _row(proposal: Proposal, one: Chosen) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ import yaml
 
 from gemma_guard import settings
 from gemma_guard.errors import UsageError
+from gemma_guard.evaluate.candidates import Candidate
 from gemma_guard.evaluate.proposing import Proposed
-from gemma_guard.evaluate.subjects import Bench
 from gemma_guard.evaluate.tuning import Proposal
 from gemma_guard.evaluate.yamledit import set_at
 from gemma_guard.schema import dump, read_text
@@ -29,47 +29,54 @@ class Review:
     warnings: tuple[str, ...]
 
 
-def write(bench: Bench, proposed: Proposed, *, folder: Path) -> Review:
+def write(candidate: Candidate, proposed: Proposed, *, folder: Path) -> Review:
     """Write the difference, and the calibration it names, to `folder`; guard.yaml stays as it is.
 
     Raises `ConfigError` where guard.yaml would not load with it.
     """
     proposals = proposed.proposals
     folder.mkdir(parents=True, exist_ok=True)
-    place, text = bench.file or Path("guard.yaml"), bench.text
+    place, text = candidate.file or Path("guard.yaml"), candidate.text
     written: list[Path] = []
     warnings: list[str] = []
     if any(proposal.calibration for proposal in proposals):
-        file = folder / f"{_judge(bench)}.calibration.yaml"
+        file = folder / f"{_judge(candidate)}.calibration.yaml"
         file.write_text(_calibration(proposed), encoding="utf-8")
         named = os.path.relpath(file.resolve(), place.resolve().parent)
-        text = _with_calibration(text, bench, named)
+        text = _with_calibration(text, candidate, named)
         written.append(file)
-        warnings += _others(bench, place)
-    text = _with_bands(text, bench, proposals)
+        warnings += _others(candidate, place)
+    text = _with_bands(text, candidate, proposals)
     settings.loads(text, source=f"{place} as proposed", beside=place.parent)
-    difference = _difference(bench.file, text, place)
+    difference = _difference(candidate.file, text, place)
     (folder / "guard.yaml.diff").write_text(difference, encoding="utf-8")
     return Review(difference, (folder / "guard.yaml.diff", *written), tuple(warnings))
 
 
-def _judge(bench: Bench) -> str:
-    if len(bench.judges) != 1:
+def _judge(candidate: Candidate) -> str:
+    if len(candidate.judges) != 1:
         raise UsageError("the route asks several judges; give one with --scorer")
-    return bench.judges[0]
+    return candidate.judges[0]
 
 
-def _with_calibration(text: str, bench: Bench, file: str) -> str:
-    judge = _judge(bench)
+def _with_calibration(text: str, candidate: Candidate, file: str) -> str:
+    judge = _judge(candidate)
     if judge not in (yaml.safe_load(text).get("scorers") or {}):
         text = set_at(text, ("scorers", judge, "type"), judge)
     return set_at(text, ("scorers", judge, "calibration"), file)
 
 
-def _with_bands(text: str, bench: Bench, proposals: Sequence[Proposal]) -> str:
+def _with_bands(text: str, candidate: Candidate, proposals: Sequence[Proposal]) -> str:
     for proposal in proposals:
         for policy in proposal.policies:
-            path = ("routes", bench.route.name, "policies", policy, "bands", str(proposal.stage))
+            path = (
+                "routes",
+                candidate.route.name,
+                "policies",
+                policy,
+                "bands",
+                str(proposal.stage),
+            )
             text = set_at(text, path, str(proposal.bands))
     return text
 
@@ -87,15 +94,15 @@ def _calibration(proposed: Proposed) -> str:
     return dump({**head, "policies": maps})
 
 
-def _others(bench: Bench, place: Path) -> list[str]:
+def _others(candidate: Candidate, place: Path) -> list[str]:
     """Routes whose bands were chosen for what the judge said before it had this calibration."""
-    loaded = settings.loads(bench.text, source=bench.origin, beside=place.parent)
+    loaded = settings.loads(candidate.text, source=candidate.origin, beside=place.parent)
     return [
-        f"route {route.name} asks {_judge(bench)} too: its bands now mean calibrated"
+        f"route {route.name} asks {_judge(candidate)} too: its bands now mean calibrated"
         " probabilities; tune it as well"
         for route in loaded.routes.routes.values()
-        if route.name != bench.route.name
-        and any(rule.scorer == _judge(bench) for rule in route.rules)
+        if route.name != candidate.route.name
+        and any(rule.scorer == _judge(candidate) for rule in route.rules)
     ]
 
 

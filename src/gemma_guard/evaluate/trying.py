@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from gemma_guard.evaluate.candidates import Candidate
 from gemma_guard.evaluate.judged import judge
 from gemma_guard.evaluate.rows import Row
-from gemma_guard.evaluate.subjects import Bench
 from gemma_guard.verdict import Action, Verdict
 
 MOST_SHOWN = 20
@@ -43,8 +43,8 @@ class Tried:
             del self.caught[MOST_SHOWN:]
 
 
-async def try_out(bench: Bench, rows: Iterable[Row], *, concurrency: int) -> Tried:
+async def try_out(candidate: Candidate, rows: Iterable[Row], *, concurrency: int) -> Tried:
     """Judge every row and say what would have been done."""
     tried = Tried()
-    await judge(bench, rows, tried.take, concurrency=concurrency)
+    await judge(candidate, rows, tried.take, concurrency=concurrency)
     return tried

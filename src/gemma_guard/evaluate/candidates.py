@@ -21,7 +21,7 @@ PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class Candidate:
     """A guard with one route, for judging rows: it records and remembers nothing.
 
     `origin` says where the configuration came from, `text` is that configuration, with the judge
@@ -61,13 +61,13 @@ class Bench:
         }
 
 
-def bench(
+def candidate(
     config: Path | None,
     *,
     scorer: str | None = None,
     route: str | None = None,
     is_raw: bool = False,
-) -> Bench:
+) -> Candidate:
     """The route of a guard.yaml, or of what is shipped; `scorer` replaces its judge.
 
     Without a file, a scorer comes with the pack of its name if there is one. `is_raw` leaves its
@@ -83,7 +83,7 @@ def bench(
         loaded = settings.loads(text, source=origin, beside=beside)
     alone = _alone(loaded, loaded.routes.named(name), is_raw=is_raw)
     guard = Guard(alone, sinks=())
-    return Bench(guard, guard.routes.named(name), origin, text, config)
+    return Candidate(guard, guard.routes.named(name), origin, text, config)
 
 
 def _shipped(scorer: str | None) -> str:
