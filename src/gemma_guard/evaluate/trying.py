@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gemma_guard.evaluate.candidates import Candidate
@@ -23,6 +23,12 @@ class Caught:
     policies: tuple[str, ...]
     violation: float
 
+    @property
+    def heading(self) -> str:
+        """What would have been done, without the text."""
+        policies = ", ".join(self.policies) or "not judged"
+        return f"{self.action}, {policies}, {self.violation:.2f}, row {self.row.number + 1}"
+
 
 @dataclass(slots=True)
 class Tried:
@@ -41,6 +47,13 @@ class Tried:
             self.caught.append(Caught(row, verdict.action, verdict.policies, worst))
             self.caught.sort(key=lambda one: (-one.action, -one.violation))
             del self.caught[MOST_SHOWN:]
+
+    def report(self) -> Iterator[str]:
+        """How many of each."""
+        done = ", ".join(f"{action} {self.actions[action]}" for action in reversed(Action))
+        yield f"of {sum(self.actions.values()):,} texts it would {done}"
+        for cause, texts in sorted(self.causes.items()):
+            yield f"not judged, or not whole: {texts:,}: {cause}"
 
 
 async def try_out(candidate: Candidate, rows: Iterable[Row], *, concurrency: int) -> Tried:
