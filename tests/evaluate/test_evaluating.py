@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gemma_guard import Action, Bands, Guard, Guideline, Policy, Priority, Probe, Score, UsageError
-from gemma_guard.evaluate import evaluating, runfile, subjects
+from gemma_guard.evaluate import candidates, evaluating, runfile
 from gemma_guard.evaluate.measures import REQUEST, Measures, latency, measures, slices
 from gemma_guard.evaluate.plain import as_json
 from gemma_guard.evaluate.results import Run
@@ -35,8 +35,8 @@ def written(folder: Path, rows: Sequence[tuple[str, int]] = TEXTS) -> Path:
 
 
 def judged(path: Path, *, kept: Path | None = None, config: Path | None = None) -> Run:
-    bench = subjects.bench(config, scorer=None if config else "fake")
-    return asyncio.run(evaluating.evaluate(bench, evaluating.Order((path,), kept=kept)))
+    candidate = candidates.candidate(config, scorer=None if config else "fake")
+    return asyncio.run(evaluating.evaluate(candidate, evaluating.Order((path,), kept=kept)))
 
 
 def request(run: Run) -> Measures:
@@ -97,8 +97,8 @@ def test_live_checks_go_before_rows_and_what_is_not_judged_is_in_no_figure(
     bands, scorer = Bands(log=0.3, block=0.8), Listening()
     policy = Policy("harassment", bands, bands, Guideline("in", "out"))
     guard = Guard.of([policy], scorer, sinks=())
-    bench = subjects.Bench(guard, guard.routes.named("default"), "given", "")
-    run = asyncio.run(evaluating.evaluate(bench, evaluating.Order((written(tmp_path),))))
+    candidate = candidates.Candidate(guard, guard.routes.named("default"), "given", "")
+    run = asyncio.run(evaluating.evaluate(candidate, evaluating.Order((written(tmp_path),))))
 
     assert scorer.heard == {Priority.BACKGROUND}
     assert run.causes == {"crashed": 1}

@@ -6,23 +6,23 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
+from gemma_guard.evaluate.candidates import Candidate
 from gemma_guard.evaluate.results import Result
 from gemma_guard.evaluate.rows import Row
-from gemma_guard.evaluate.subjects import Bench
 from gemma_guard.scorer import Priority
 from gemma_guard.verdict import Score, Verdict
 
 Take: TypeAlias = Callable[[Row, Verdict], None]
 
 
-async def judge(bench: Bench, rows: Iterable[Row], take: Take, *, concurrency: int) -> None:
+async def judge(candidate: Candidate, rows: Iterable[Row], take: Take, *, concurrency: int) -> None:
     """Hand every row with its verdict to `take`, as they come; at most `concurrency` under way.
 
     Live checks of the same judge go first.
     """
     shared = iter(rows)
-    async with bench.guard:
-        workers = [asyncio.create_task(_work(bench, shared, take)) for _ in range(concurrency)]
+    async with candidate.guard:
+        workers = [asyncio.create_task(_work(candidate, shared, take)) for _ in range(concurrency)]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -31,13 +31,13 @@ async def judge(bench: Bench, rows: Iterable[Row], take: Take, *, concurrency: i
             await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def _work(bench: Bench, rows: Iterator[Row], take: Take) -> None:
+async def _work(candidate: Candidate, rows: Iterator[Row], take: Take) -> None:
     for row in rows:
-        verdict = await bench.guard.check(
+        verdict = await candidate.guard.check(
             row.judged,
             stage=row.stage,
             prompt=None if row.response is None else row.text,
-            route=bench.route.name,
+            route=candidate.route.name,
             priority=Priority.BACKGROUND,
         )
         take(row, verdict)
