@@ -46,13 +46,15 @@ class Exchange:
     """The messages of one call, from the caller to the model and back.
 
     `asking` is what the guard is told of the route. The guard is asked `question`, `admit` takes
-    its verdict, and from then on `messages` are what may be seen of the question.
+    its verdict, and from then on `messages` are what may be seen of the question. `blocked` is the
+    verdict on a stream of the answer, where that is a block.
     """
 
     messages: Sequence[BaseMessage] = field(repr=False)
     asking: Mapping[str, Any]
     on_block: OnBlock
     verdict: Verdict | None = None
+    blocked: Verdict | None = None
     _readings: list[Reading] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -87,6 +89,10 @@ class Exchange:
             return None
         message = refusal(self.verdict, self.on_block, listed=listed)
         return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def expected(self) -> dict[str, Any]:
+        """What the guard is told of the stream that answers the question."""
+        return {"messages": [reading.shape for reading in self._readings], **self.asking}
 
     def answer(self, generation: ChatGeneration) -> dict[str, Any]:
         """What the guard is asked after the model was: the answer, with what it answers."""

@@ -19,7 +19,7 @@ _ROLES = {
     "system": "system",
     "tool": "tool",
 }
-_WORDED = frozenset(
+WORDED = frozenset(
     {
         "function_call",
         "input_text",
@@ -34,7 +34,7 @@ _WORDED = frozenset(
         "tool_use",
     }
 )
-_WORDLESS = frozenset(
+WORDLESS = frozenset(
     {"cache_control", "call_id", "encrypted_content", "id", "index", "signature", "status", "type"}
 )
 _NAMED_BY_THE_GUARD = frozenset({"reasoning_content", "refusal"})
@@ -155,7 +155,7 @@ class _Sketch:
 
     def calls(self, message: AIMessage) -> None:
         for number, call in enumerate(message.tool_calls):
-            function = {"name": call["name"], "arguments": _written(call["args"])}
+            function = {"name": call["name"], "arguments": written(call["args"])}
             for key, own in (("name", "name"), ("arguments", "args")):
                 place = ("tool_calls", len(self._calls), "function", key)
                 self.places[place] = ("tool_calls", number, own)
@@ -168,18 +168,18 @@ class _Sketch:
             self._say(part, path)
         elif part.get("type") == "tool_result":
             self.content(part.get("content"), (*path, "content"))
-        elif part.get("type") in _WORDED:
+        elif part.get("type") in WORDED:
             self._values(part, path)
         else:
             self._parts.append({"type": str(part.get("type"))})
 
     def _values(self, part: Mapping[str, Any], path: Place) -> None:
         for key, value in part.items():
-            if key not in _WORDLESS:
+            if key not in WORDLESS:
                 self._say(value, (*path, key))
 
     def _say(self, value: Any, path: Place) -> None:
-        if text := _written(value):
+        if text := written(value):
             self.places["content", len(self._parts), "text"] = path
             self._parts.append({"type": "text", "text": text})
 
@@ -193,7 +193,7 @@ def _role(message: BaseMessage) -> str:
         raise UsageError(f"a message of type {message.type!r} has no role in a chat") from None
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """What `value` says, as JSON unless it is a text already; nothing for what has no words."""
     if isinstance(value, str):
         return value
@@ -204,7 +204,7 @@ def _written(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _unwritten(text: str, before: Any) -> Any:
+def unwritten(text: str, before: Any) -> Any:
     """What `text` stands for in the place of `before`."""
     if isinstance(before, str):
         return text
@@ -224,7 +224,7 @@ def _rewritten(message: BaseMessage, path: Place, text: str) -> BaseMessage:
 def _replaced(tree: Any, path: Place, text: str) -> Any:
     """A copy of `tree`, along `path` only, that ends in `text`."""
     if not path:
-        return _unwritten(text, tree)
+        return unwritten(text, tree)
     branch, rest = path[0], path[1:]
     copy = tree.copy()
     copy[branch] = _replaced(tree[branch], rest, text)
