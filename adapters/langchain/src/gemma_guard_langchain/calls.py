@@ -97,7 +97,7 @@ class GuardedCalls(Watched):
         if exchange is None:
             exchange = self._of_run(messages, run_manager, kwargs)
             exchange.admit(check(**exchange.question()))
-            messages = list(exchange.messages)
+            messages = list(exchange.value)
         if refusal := exchange.refusal(listed=self._is_listed):
             return _identified(refusal, run_manager)
         raw, cache = self._raw(exchange)
@@ -129,7 +129,7 @@ class GuardedCalls(Watched):
         if exchange is None:
             exchange = self._of_run(messages, run_manager, kwargs)
             exchange.admit(await check(**exchange.question()))
-            messages = list(exchange.messages)
+            messages = list(exchange.value)
         if refusal := exchange.refusal(listed=self._is_listed):
             return _identified(refusal, run_manager)
         raw, cache = self._raw(exchange)
@@ -162,10 +162,10 @@ class GuardedCalls(Watched):
         self, result: ChatResult, exchange: Exchange, manager: BaseRunManager | None
     ) -> ChatResult:
         """The refusal alone where the stream was blocked: what had been heard is no answer."""
-        if exchange.blocked is None:
+        if exchange.cut_short is None:
             return result
         answer = result.generations[0].message
-        message = refusal(exchange.blocked, exchange.on_block, answer, listed=self._is_listed)
+        message = refusal(exchange.cut_short, exchange.on_block, answer, listed=self._is_listed)
         return _identified(ChatResult(generations=[ChatGeneration(message=message)]), manager)
 
     def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
@@ -176,7 +176,7 @@ class GuardedCalls(Watched):
 
 
 def _messages(asked: Sequence[Exchange]) -> list[list[BaseMessage]]:
-    return [list(exchange.messages) for exchange in asked]
+    return [list(exchange.value) for exchange in asked]
 
 
 def _any_blocked(verdicts: Sequence[Verdict]) -> bool:

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 from gemma_guard import Cause, Gap, Part, Place, Release
-from gemma_guard_langchain.messages import WORDED, WORDLESS, unwritten, wordless, written
+from gemma_guard_langchain.messages import WORDED, WORDLESS, replaced, wordless, written
 
 _CONTENT: Place = (0, "content")
 _TEXTS = {
@@ -141,22 +141,11 @@ def _rewritten(message: Any, release: Release[ChatGenerationChunk]) -> BaseMessa
     for found, text in zip(_read(message), release.texts, strict=True):
         if found.path:
             name, *path = found.path
-            fields[str(name)] = _replaced(fields[str(name)], tuple(path), text)
+            fields[str(name)] = replaced(fields[str(name)], tuple(path), text)
     if not release.is_last:
         fields |= {"usage_metadata": None, "chunk_position": None}
     fields |= {"tool_calls": [], "invalid_tool_calls": []}  # made anew of the chunks of calls
     return AIMessageChunk(**fields)
-
-
-def _replaced(tree: Any, path: Place, text: str) -> Any:
-    """A copy of `tree`, along `path` only, that ends in `text`."""
-    if not path:
-        return text if tree is None or isinstance(tree, str) or not text else unwritten(text, tree)
-    branch, rest = path[0], path[1:]
-    copy = tree.copy()
-    held = tree.get(branch) if isinstance(tree, Mapping) else tree[branch]
-    copy[branch] = _replaced(held, rest, text)
-    return copy
 
 
 def only_chunk(generation: ChatGeneration, *, text: str | None = None) -> ChatGenerationChunk:

@@ -57,25 +57,33 @@ _WORDLESS_METADATA = frozenset(
         "usage",
     }
 )
-_PLAIN_PLACES: Mapping[Place, Place] = {("content",): ("content",)}
+_NO_PLACES: Mapping[Place, Place] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A message in the OpenAI form, and where each text of it stands in the LangChain message."""
+    """A message in the OpenAI form, and where each text of it stands in what it was read from.
+
+    That is at `at`, and then at `places`; at the very place where `places` does not say.
+    """
 
     shape: dict[str, Any] = field(repr=False)
     places: Mapping[Place, Place]
+    at: Place = ()
+
+    def path(self, place: Place) -> Place:
+        """Where the text at `place` of the shape stands."""
+        return (*self.at, *self.places.get(place, place))
 
 
-def read(message: BaseMessage) -> Reading:
+def read(message: BaseMessage, at: Place = ()) -> Reading:
     """Every text of `message`; what is not text becomes a part that the guard calls a gap.
 
     Tool calls, malformed ones too, reasoning, refusals and whatever else a provider puts into
     `additional_kwargs` are texts. Raises `UsageError` for a message of no chat role.
     """
     message = message_chunk_to_message(message)
-    if (plain := _plain(message)) is not None:
+    if (plain := _plain(message, at)) is not None:
         return plain
     sketch = _Sketch(_role(message))
     sketch.content(message.content, ("content",))
@@ -83,23 +91,24 @@ def read(message: BaseMessage) -> Reading:
     sketch.extras(message.additional_kwargs)
     if isinstance(message, AIMessage):
         sketch.calls(message)
-    return Reading(sketch.shape, sketch.places)
+    return Reading(sketch.shape, sketch.places, at)
 
 
-def redacted(
-    messages: Sequence[BaseMessage], readings: Sequence[Reading], verdict: Verdict
-) -> list[BaseMessage]:
-    """Copies of the `messages` in which `verdict` redacts something; the others as they are.
+def read_messages(messages: Sequence[BaseMessage]) -> list[Reading]:
+    """Each of `messages`, with its place among them."""
+    return [read(message, (number,)) for number, message in enumerate(messages)]
 
-    Raises `ValueError` where a redacted text is no longer what its place holds, as when a tool
-    call's arguments are no longer JSON.
+
+def redacted(value: Any, readings: Sequence[Reading], verdict: Verdict) -> Any:
+    """A copy of `value`, from which the `readings` are, with the redactions of `verdict`.
+
+    What has none is the very same object. Raises `ValueError` where a redacted text is no longer
+    what its place holds, as when a tool call's arguments are no longer JSON.
     """
-    clean = list(messages)
     for edit in verdict.edits:
-        index, place = int(edit.place[0]), edit.place[1:]
-        path = readings[index].places[place]
-        clean[index] = _rewritten(clean[index], path, edit.text)
-    return clean
+        path = readings[int(edit.place[0])].path(edit.place[1:])
+        value = replaced(value, path, edit.text)
+    return value
 
 
 def wordless(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +116,7 @@ def wordless(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if key in _WORDLESS_METADATA}
 
 
-def _plain(message: BaseMessage) -> Reading | None:
+def _plain(message: BaseMessage, at: Place) -> Reading | None:
     """A message that is one text and nothing else, as most are."""
     content, role = message.content, _ROLES.get(message.type)
     if type(content) is not str or not content or role is None:
@@ -117,7 +126,7 @@ def _plain(message: BaseMessage) -> Reading | None:
         return None
     if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
         return None
-    return Reading({"role": role, "content": content}, _PLAIN_PLACES)
+    return Reading({"role": role, "content": content}, _NO_PLACES, at)
 
 
 class _Sketch:
@@ -204,28 +213,29 @@ def written(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def unwritten(text: str, before: Any) -> Any:
+def replaced(tree: Any, path: Place, text: str) -> Any:
+    """A copy of `tree`, along `path` only, that ends in `text`; `ValueError` if it cannot."""
+    if not path:
+        return _unwritten(text, tree)
+    branch, rest = path[0], path[1:]
+    if isinstance(tree, BaseMessage):
+        tree = message_chunk_to_message(tree)
+        tree = tree.model_copy(update={"response_metadata": wordless(tree.response_metadata)})
+    if isinstance(tree, BaseModel):
+        name = str(branch)
+        return tree.model_copy(update={name: replaced(getattr(tree, name), rest, text)})
+    copy: Any = list(tree) if isinstance(tree, tuple) else tree.copy()
+    held = tree.get(branch) if isinstance(tree, Mapping) else tree[branch]
+    copy[branch] = replaced(held, rest, text)
+    return tuple(copy) if isinstance(tree, tuple) else copy
+
+
+def _unwritten(text: str, before: Any) -> Any:
     """What `text` stands for in the place of `before`."""
-    if isinstance(before, str):
+    if before is None or isinstance(before, str):
         return text
     if isinstance(before, BaseModel):
         return type(before).model_validate_json(text)
-    return json.loads(text)
-
-
-def _rewritten(message: BaseMessage, path: Place, text: str) -> BaseMessage:
-    message = message_chunk_to_message(message)
-    name = str(path[0])
-    changed = _replaced(getattr(message, name), path[1:], text)
-    metadata = wordless(message.response_metadata)
-    return message.model_copy(update={name: changed, "response_metadata": metadata})
-
-
-def _replaced(tree: Any, path: Place, text: str) -> Any:
-    """A copy of `tree`, along `path` only, that ends in `text`."""
-    if not path:
-        return unwritten(text, tree)
-    branch, rest = path[0], path[1:]
-    copy = tree.copy()
-    copy[branch] = _replaced(tree[branch], rest, text)
-    return copy
+    if isinstance(before, dict | list):
+        return json.loads(text)
+    raise ValueError(f"a redacted text has no place in {type(before).__name__}")

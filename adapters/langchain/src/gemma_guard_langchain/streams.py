@@ -103,7 +103,7 @@ class GuardedStreams(Watched):
         if exchange is None:
             exchange = self._of_run(messages, run_manager, kwargs)
             exchange.admit(self._watch.guard.check_sync(**exchange.question()))
-            messages = list(exchange.messages)
+            messages = list(exchange.value)
         if refused := exchange.refusal(listed=False):
             yield _as_chunk(refused)
             return
@@ -127,7 +127,7 @@ class GuardedStreams(Watched):
         if exchange is None:
             exchange = self._of_run(messages, run_manager, kwargs)
             exchange.admit(await self._watch.guard.check(**exchange.question()))
-            messages = list(exchange.messages)
+            messages = list(exchange.value)
         if refused := exchange.refusal(listed=False):
             yield _as_chunk(refused)
             return
@@ -173,7 +173,7 @@ def _ending(
     verdict = release.verdict
     if verdict is None or not verdict.blocked:
         return None
-    exchange.blocked = verdict
+    exchange.cut_short = verdict
     message = refusal(verdict, exchange.on_block)
     text = f"\n\n{message.text}" if verdict.released else message.text
     return only_chunk(ChatGeneration(message=message), text=text)

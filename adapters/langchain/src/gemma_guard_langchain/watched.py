@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableConfig, ensure_config
 from gemma_guard_langchain.cache import GuardedCache
 from gemma_guard_langchain.claims import claims, inherited, of_config
 from gemma_guard_langchain.exchange import Exchange, Watch
+from gemma_guard_langchain.messages import read_messages
 from gemma_guard_langchain.refusing import Guarded
 from gemma_guard_langchain.views import Model, private, view
 
@@ -85,7 +86,12 @@ class Watched(Guarded, _Base):
         claimed = claims(tags, metadata, user=options.get("user"))
         name = options.get("model") or _name(self)
         trusted = {"model": name} if name else {}
-        return Exchange(messages, self._watch.asking(claimed, **trusted), self._watch.on_block)
+        return Exchange(
+            messages,
+            read_messages(messages),
+            self._watch.asking(claimed, **trusted),
+            self._watch.on_block,
+        )
 
     def _raw(self, exchange: Exchange) -> tuple[BaseChatModel, GuardedCache | None]:
         """The model without its guard, and its cache, if it has one, under keys of the guard's."""
@@ -109,7 +115,7 @@ def raw_class(model: BaseChatModel) -> type[BaseChatModel]:
 
 def seen(prompt: PromptValue, exchange: Exchange) -> PromptValue:
     """What may be seen of `prompt`."""
-    return ChatPromptValue(messages=exchange.messages) if exchange.is_changed else prompt
+    return ChatPromptValue(messages=exchange.value) if exchange.is_changed else prompt
 
 
 def _name(model: BaseChatModel) -> str | None:
