@@ -79,10 +79,20 @@ def proxy_config(upstream: str) -> dict[str, Any]:
     """The proxy's configuration; JSON is YAML."""
     model = {"model": "openai/scripted", "api_base": upstream, "api_key": "sk-upstream"}
     named = [{"model_name": name, "litellm_params": model} for name in MODELS]
+    others = [
+        {"model_name": name, "litellm_params": {**model, "model": real}, **mode}
+        for name, real, mode in (
+            ("text", "text-completion-openai/scripted", {}),
+            ("claude", "anthropic/scripted", {}),
+            ("ranking", "cohere/scripted", {}),
+        )
+    ]
+    others[1]["litellm_params"]["api_base"] = upstream.removesuffix("/v1")
+    others[2]["litellm_params"]["api_base"] = f"{upstream}/rerank"
     named[1]["model_info"] = {"id": "strict-id"}
     twice = {"model_name": "twice", "litellm_params": {**model, "guardrails": ["everyone"]}}
     return {
-        "model_list": [*named, twice],
+        "model_list": [*named, *others, twice],
         "router_settings": {"model_group_alias": {"strict-alias": "strict-model"}},
         "general_settings": {"custom_auth": "proxy_parts.authenticate"},
         "litellm_settings": {"callbacks": ["proxy_parts.witness"], "num_retries": 0},
