@@ -18,16 +18,16 @@ verdict
 policy
 scorer
 schema calibration jsontext exemption batching breaker cache deadline lookalikes
-plugins records portal counters text windows segments
-packs conversation
-route
-configuration
+plugins records portal counters text windows segments pacing
+packs conversation strand
+route streaming
+configuration flow
 guardfile redaction
 settings decision seat
 forms panel
 judging service
-health
-upkeep
+health verdicts
+upkeep bench
 guard
 scorers/*
 report starter

@@ -26,6 +26,7 @@ from gemma_guard.policy import Bands, Guideline, Patterns, Policy
 from gemma_guard.records import Sink
 from gemma_guard.route import Fields, Route
 from gemma_guard.scorer import Priority, Probe, Scorer
+from gemma_guard.streaming import Part, Piece, Release
 from gemma_guard.verdict import (
     Action,
     Edit,
@@ -33,6 +34,7 @@ from gemma_guard.verdict import (
     Gap,
     Judged,
     Place,
+    Redaction,
     Score,
     Span,
     Stage,
@@ -59,13 +61,17 @@ __all__ = [
     "Judged",
     "NotServing",
     "Overloaded",
+    "Part",
     "Patterns",
+    "Piece",
     "Place",
     "PluginError",
     "Policy",
     "PolicyPack",
     "Priority",
     "Probe",
+    "Redaction",
+    "Release",
     "Route",
     "Score",
     "Scorer",

@@ -108,18 +108,21 @@ class _Found:
         if self.action < Action.REDACT or not self.is_enforced:
             return []
         name, spans = self.rule.policy.name, self.score.spans
+        before = self.score.violation
         if self.rule.policy.patterns is None:
-            return [Cut(span, name, numbered=False) for span in spans]
+            return [Cut(span, name, numbered=False, policy=name, before=before) for span in spans]
         labels = (name if span.kind in _POLICYS_OWN else span.kind for span in spans)
-        return [Cut(span, label) for span, label in zip(spans, labels, strict=True)]
+        return [
+            Cut(span, label, policy=name, before=before)
+            for span, label in zip(spans, labels, strict=True)
+        ]
 
     def taken_out(self, passage: Passage) -> tuple[Finding, list[Cut]]:
         """The same for a passage of the history: what would block is removed whole."""
         finding = self.finding(passage)
         if finding.action is not Action.BLOCK or not self.is_enforced:
             return finding, self.cuts()
-        whole = Cut(Span(0, len(passage.text)), self.rule.policy.name, numbered=False)
-        return replace(finding, action=Action.REDACT), [whole]
+        return replace(finding, action=Action.REDACT), [_whole(finding, passage)]
 
 
 def _exempted(
@@ -160,13 +163,28 @@ def _decided(found: Sequence[tuple[Finding, Sequence[Cut]]]) -> Decided:
     return Decided(action, findings, tuple(cut for _, cuts in found for cut in cuts))
 
 
+def held_from(route: Route, stage: Stage, answers: Sequence[Answers]) -> int | None:
+    """Where, in a text that is judged alone, something begins that may still become a violation."""
+    if len(answers) != 1:
+        return None
+    found = [
+        heard.scores[place].hold_from
+        for rule, bands, ask, place in route.plans[stage].rules
+        if (heard := answers[0][ask]) and bands.enforces and not rule.shadow
+    ]
+    return min((at for at in found if at is not None), default=None)
+
+
 def taken_out(decided: Decided, passage: Passage) -> Decided:
     """The same with the whole passage cut, where anything of it was."""
-    acting = [f.policy for f in decided.findings if f.action is Action.REDACT and f.is_enforced]
-    if not acting:
-        return decided
-    whole = Cut(Span(0, len(passage.text)), acting[0], numbered=False)
-    return replace(decided, cuts=(whole,))
+    acting = [f for f in decided.findings if f.action is Action.REDACT and f.is_enforced]
+    return replace(decided, cuts=(_whole(acting[0], passage),)) if acting else decided
+
+
+def _whole(finding: Finding, passage: Passage) -> Cut:
+    name = finding.policy
+    span = Span(0, len(passage.text))
+    return Cut(span, name, numbered=False, policy=name, before=finding.violation)
 
 
 def escalate(decided: Decided) -> Decided:
