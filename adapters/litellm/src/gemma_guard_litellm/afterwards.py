@@ -30,8 +30,7 @@ async def judged(
         return []
     call = Call.of(data, traffic.key_of(data))
     said = [await ask(guard, asked, Stage.INPUT, call)] if asked else []
-    for answer in answers:
-        said.append(await ask(guard, [*asked[1:], answer], Stage.OUTPUT, call))
+    said += [await ask(guard, [*asked[1:], one], Stage.OUTPUT, call) for one in answers]
     return [one for one in said if isinstance(one, Verdict)]
 
 

@@ -1,4 +1,4 @@
-"""The command line: what would a proxy with this configuration guard?"""
+"""The command line, for CI: what would a proxy with this configuration guard."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def _why(name: str) -> str:
 
 def _error(name: str) -> dict[str, Any]:
     """In the forms of OpenAI and of Anthropic at once."""
-    fields = {"code": "unguarded_endpoint", "policies": [], "decision": None}
+    fields: dict[str, Any] = {"code": "unguarded_endpoint", "policies": [], "decision": None}
     error = {
         "message": _why(name),
         "type": "permission_error",

@@ -34,7 +34,6 @@ class Family:
 
 WEBSOCKET = "WEBSOCKET"
 OTHER = "other"
-PASS_THROUGH = "pass-through"
 _DEPLOYED = ("/engines/{}", "/openai/deployments/{}")
 
 
@@ -107,7 +106,7 @@ _LISTING = Family(
     ),
 )
 _ANY = Family(OTHER, Label.UNGUARDED, ())
-_CONFIGURED = Family(PASS_THROUGH, Label.UNGUARDED, ())
+_CONFIGURED = Family("pass-through", Label.UNGUARDED, ())
 _QUIET = Family("management", Label.QUIET, ())
 
 FAMILIES = (*_JUDGED, *_UNSEEN, _CONFIGURED, _ANY)
@@ -116,7 +115,7 @@ FAMILIES = (*_JUDGED, *_UNSEEN, _CONFIGURED, _ANY)
 
 def family(method: str, path: str) -> Family:
     """What a call with `method` (or `WEBSOCKET`) to `path` belongs to."""
-    found = _listed(method, path)
+    found: Family = _listed(method, path)
     return _CONFIGURED if found is _QUIET and _is_configured(path) else found
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, ClassVar, NoReturn
 
+from litellm.exceptions import ModifyResponseException
 from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.types.guardrails import GuardrailEventHooks
 
@@ -16,7 +18,15 @@ from gemma_guard_litellm.asking import Call, ask
 from gemma_guard_litellm.guards import guard_of
 from gemma_guard_litellm.refusal import Refused, blocked, undelivered, unsupported
 from gemma_guard_litellm.shape import Message, Shape
-from gemma_guard_litellm.shapes import JUDGED_DURING, of_answer
+from gemma_guard_litellm.shapes import (
+    CHAT,
+    JUDGED_DURING,
+    MESSAGES,
+    RESPONSES,
+    of_answer,
+    of_stream,
+)
+from gemma_guard_litellm.streamed import guarded
 from gemma_guard_litellm.support import shape_of
 
 _PRE, _DURING = GuardrailEventHooks.pre_call, GuardrailEventHooks.during_call
@@ -64,6 +74,7 @@ class GemmaGuard(CustomGuardrail):
                 default_on=bool(default_on),
             )
             self.options = options.read(gemma_guard)
+            self._polite_routes = frozenset(self.options.polite)
             self.guard = guard_of(self.options.path)
             self._check_itself()
         except (ValueError, TypeError, PluginError) as error:
@@ -96,7 +107,9 @@ class GemmaGuard(CustomGuardrail):
             return data
         messages = shape.asked(data)
         call = Call.of(data, user_api_key_dict)
-        (verdict,) = self._heard([await ask(self.guard, messages, Stage.INPUT, call)], data, _PRE)
+        (verdict,) = self._heard(
+            [await ask(self.guard, messages, Stage.INPUT, call)], data, _PRE, shape
+        )
         _put_back(shape, data, verdict, messages)
         return data
 
@@ -109,7 +122,7 @@ class GemmaGuard(CustomGuardrail):
             return
         call = Call.of(data, user_api_key_dict)
         said = await ask(self.guard, shape.asked(data), Stage.INPUT, call)
-        (verdict,) = self._heard([said], data, _DURING)
+        (verdict,) = self._heard([said], data, _DURING, shape)
         if verdict.action is Action.REDACT:
             raise undelivered(verdict)
 
@@ -128,7 +141,7 @@ class GemmaGuard(CustomGuardrail):
         said = await asyncio.gather(
             *(ask(self.guard, [*asked, answer], Stage.OUTPUT, call) for answer in answers)
         )
-        verdicts = self._heard(said, data, _POST)
+        verdicts = self._heard(said, data, _POST, shape)
         for index, verdict in enumerate(verdicts):
             _rewrite(shape, response, index, verdict, [*asked, answers[index]])
         return response
@@ -167,10 +180,23 @@ class GemmaGuard(CustomGuardrail):
     async def async_post_call_streaming_iterator_hook(
         self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
-        """Refuse a stream; none of it leaves."""
-        del user_api_key_dict, response, request_data
-        raise unsupported("unsupported_stream", "streams are not guarded yet; send stream: false")
-        yield
+        """Let a stream go as it is judged, redacted where the guard says so."""
+        shape = of_stream(getattr(user_api_key_dict, "request_route", None), request_data)
+        _, *asked = shape.asked(request_data)
+        call = Call.of(request_data, user_api_key_dict)
+
+        def over(verdict: Verdict, is_open: bool) -> Exception | None:  # noqa: FBT001  asked by position
+            evidence.enter(verdict, self, request_data, _POST)
+            if not verdict.blocked:
+                return None
+            refused = blocked(verdict)
+            if self._is_polite(refused):
+                return None if is_open else self._polite(refused, request_data, shape)
+            return refused
+
+        async with aclosing(guarded(self.guard, response, asked, call, over=over)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def apply_guardrail(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse the proxy's own test call, which would look like a pass."""
@@ -220,7 +246,11 @@ class GemmaGuard(CustomGuardrail):
         raise unsupported("unsupported_answer", "an answer of this kind is not guarded")
 
     def _heard(
-        self, said: Sequence[Verdict | Refused], data: dict[str, Any], event: GuardrailEventHooks
+        self,
+        said: Sequence[Verdict | Refused],
+        data: dict[str, Any],
+        event: GuardrailEventHooks,
+        shape: Shape,
     ) -> list[Verdict]:
         """The verdicts, each entered into the log, if all of them let the call go on."""
         verdicts = [verdict for verdict in said if isinstance(verdict, Verdict)]
@@ -228,9 +258,27 @@ class GemmaGuard(CustomGuardrail):
             evidence.enter(verdict, self, data, event)
         refusals = [answer for answer in said if isinstance(answer, Refused)]
         refusals += [blocked(verdict) for verdict in verdicts if verdict.blocked]
-        if refusals:
-            raise refusals[0]
-        return verdicts
+        if not refusals:
+            return verdicts
+        refused = refusals[0]
+        raise self._polite(refused, data, shape) if self._is_polite(refused) else refused
+
+    def _is_polite(self, refused: Refused) -> bool:
+        """Whether the route that refused has the refusal said as an answer."""
+        return refused.is_of_content and not self._polite_routes.isdisjoint(
+            refused.route.split("+")[:1]
+        )
+
+    def _polite(self, refused: Refused, data: dict[str, Any], shape: Shape) -> Exception:
+        """What LiteLLM answers as if the model had refused; elsewhere the refusal itself."""
+        if shape not in (CHAT, MESSAGES, RESPONSES):
+            return refused
+        return ModifyResponseException(
+            message=refused.said,
+            model=str(data.get("model")),
+            request_data=data,
+            guardrail_name=self.guardrail_name,
+        )
 
 
 def _put_back(

@@ -23,7 +23,8 @@ class Refused(GuardrailRaisedException):
     `type` is `content_policy_violation` (400), `invalid_request_error` (400) or `guard_unavailable`
     (503, which clients may retry); `case` says which case of it. LiteLLM writes the HTTP status
     into `error.code`, so `case` is found as `error.provider_specific_fields.code`, beside the
-    policies and the decision's id. No text and no scores.
+    policies and the decision's id. No text and no scores. `route` names the guard's route, and
+    `said` is what it says instead of a blocked text.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Refused(GuardrailRaisedException):
         policies: Sequence[str] = (),
         decision: str | None = None,
         route: str = "",
+        said: str = "",
     ) -> None:
         retryable = type == _UNAVAILABLE
         super().__init__(
@@ -49,12 +51,18 @@ class Refused(GuardrailRaisedException):
         self.openai_code = case
         self.param: str | None = None
         self.route = route
+        self.said = said
         self.headers: dict[str, str] = {"retry-after": str(_RETRY_AFTER_S)} if retryable else {}
         self.provider_specific_fields: dict[str, Any] | None = {
             "code": case,
             "policies": list(policies),
             "decision": decision,
         }
+
+    @property
+    def is_of_content(self) -> bool:
+        """Whether a policy asked for it."""
+        return self.type == _BLOCKED
 
     def as_json(self) -> dict[str, Any]:
         """The error, in the form of OpenAI."""
@@ -83,6 +91,12 @@ def undelivered(verdict: Verdict) -> Refused:
     return _of(verdict, verdict.refusal, type=_BLOCKED, case=_BLOCKED)
 
 
+def unplaced() -> Refused:
+    """The refusal of a stream in which a redaction has no place to be written to."""
+    message = "This was blocked: what had to be redacted has no place of its own."
+    return _kind()(message, type=_BLOCKED, case=_BLOCKED)
+
+
 def unsupported(case: str, message: str) -> Refused:
     """The refusal of a call that this adapter would otherwise let through unjudged."""
     return _kind()(f"gemma-guard: {message}", type=_INVALID, case=case)
@@ -102,6 +116,7 @@ def _of(verdict: Verdict, message: str, *, type: str, case: str) -> Refused:  # 
         policies=verdict.policies,
         decision=verdict.id,
         route=verdict.route,
+        said=verdict.refusal,
     )
 
 
@@ -124,6 +139,6 @@ def _of_proxy(proxy_exception: Any) -> type[Refused]:
             super().__init__(message, type="", param=None)
 
         def to_dict(self) -> dict[str, Any]:
-            return Refused.as_json(self)  # type: ignore[arg-type]  # every one is also `Refused`
+            return Refused.as_json(self)  # every one is also `Refused`
 
     return type("Refused", (Refused, Proxied), {"to_dict": Proxied.to_dict})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from litellm.types.llms.openai import OpenAIModerationResponse, ResponsesAPIResponse
@@ -15,6 +16,7 @@ from litellm.types.utils import (
 
 from gemma_guard_litellm.chat import CHAT
 from gemma_guard_litellm.completions import COMPLETIONS
+from gemma_guard_litellm.endpoints import family
 from gemma_guard_litellm.inputs import EMBEDDINGS, IMAGES, MODERATIONS, RERANK, SPEECH
 from gemma_guard_litellm.messages import MESSAGES
 from gemma_guard_litellm.responses import RESPONSES
@@ -40,6 +42,13 @@ JUDGED_DURING = frozenset(
 )
 """The calls during which LiteLLM asks guardrails of mode `during_call`."""
 
+_BY_FAMILY = {
+    "chat": CHAT,
+    "messages": MESSAGES,
+    "responses": RESPONSES,
+    "completions": COMPLETIONS,
+}
+_BY_KEY = {"messages": CHAT, "prompt": COMPLETIONS, "input": RESPONSES}
 _BY_ANSWER: tuple[tuple[type, Shape], ...] = (
     (TextCompletionResponse, COMPLETIONS),
     (ModelResponse, CHAT),
@@ -61,3 +70,11 @@ def of_answer(response: Any) -> Shape | None:
     if isinstance(response, dict):  # of Anthropic
         return MESSAGES if response.get("type") == "message" else None
     return next((shape for kind, shape in _BY_ANSWER if isinstance(response, kind)), None)
+
+
+def of_stream(path: str | None, data: Mapping[str, Any]) -> Shape:
+    """The shape of a call that is answered by a stream."""
+    name = family("POST", path or "").name
+    if name in _BY_FAMILY:
+        return _BY_FAMILY[name]
+    return next((shape for key, shape in _BY_KEY.items() if key in data), CHAT)

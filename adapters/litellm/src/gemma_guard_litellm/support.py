@@ -7,7 +7,7 @@ from typing import Any
 
 from gemma_guard_litellm.endpoints import Label, family, is_allowed
 from gemma_guard_litellm.refusal import unsupported
-from gemma_guard_litellm.shape import Shape
+from gemma_guard_litellm.shape import Shape, nothing
 from gemma_guard_litellm.shapes import of_call
 
 _CODE = "unsupported_endpoint"
@@ -24,8 +24,8 @@ def shape_of(
     shape = of_call(call_type)
     if shape is None:
         raise unsupported(_CODE, f"{path or call_type} is not guarded, so it is refused")
-    if data.get("stream"):
-        raise unsupported("unsupported_stream", "streams are not guarded yet; send stream: false")
+    if data.get("stream") and shape.answered is nothing:
+        raise unsupported("unsupported_stream", "this answer cannot be judged as it comes")
     _check_one_model(data.get("model"))
     _check_one_conversation(data)
     return shape
