@@ -57,6 +57,11 @@ INPUT_ONLY = (
 )
 
 
+def is_refused(response: httpx.Response) -> bool:
+    """Whether the call failed; LiteLLM begins a stream of responses before it knows."""
+    return response.status_code == 400 or '"type":"response.failed"' in response.text
+
+
 def said(received: str) -> str:
     """Every text that a client would put together of a body, streamed or not."""
     if not received.lstrip().startswith(("data:", "event:")):

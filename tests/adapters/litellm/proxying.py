@@ -64,6 +64,7 @@ routes:
     scorer: hangs
     deadline_ms: 700
     match: {trusted: {model: hangs-closed}}
+  polite: {extends: default, match: {trusted: {model: polite}}}
   hangs_open: {extends: hangs_closed, on_error: fail_open, match: {trusted: {model: hangs-open}}}
 """
 
@@ -72,7 +73,15 @@ scorers: {judge: {type: fake, keywords: {harassment: {mauve: 0.9}}}}
 routes: {default: {packs: [rude.yaml], scorer: judge}}
 """
 
-MODELS = ("plain", "strict-model", "raises-closed", "raises-open", "hangs-closed", "hangs-open")
+MODELS = (
+    "plain",
+    "strict-model",
+    "raises-closed",
+    "raises-open",
+    "hangs-closed",
+    "hangs-open",
+    "polite",
+)
 
 
 def proxy_config(upstream: str) -> dict[str, Any]:
@@ -97,7 +106,14 @@ def proxy_config(upstream: str) -> dict[str, Any]:
         "general_settings": {"custom_auth": "proxy_parts.authenticate"},
         "litellm_settings": {"callbacks": ["proxy_parts.witness"], "num_retries": 0},
         "guardrails": [
-            _stanza("everyone", "gemma_guard_litellm.GemmaGuard", "guard.yaml", default_on=True),
+            _stanza(
+                "everyone",
+                "gemma_guard_litellm.GemmaGuard",
+                "guard.yaml",
+                default_on=True,
+                polite=["polite"],
+                allow_unguarded=["fine-tuning", "/v1/threads*"],
+            ),
             _stanza("inherited", "proxy_parts.Subclassed", "subclass.yaml"),
             _stanza(
                 "answers-only", "gemma_guard_litellm.GemmaGuard", "guard.yaml", mode="post_call"
@@ -107,13 +123,13 @@ def proxy_config(upstream: str) -> dict[str, Any]:
 
 
 def _stanza(
-    name: str, path: str, config: str, *, default_on: bool = False, mode: Any = None
+    name: str, path: str, config: str, *, default_on: bool = False, mode: Any = None, **more: Any
 ) -> dict[str, Any]:
     params = {
         "guardrail": path,
         "mode": mode or ["pre_call", "post_call"],
         "default_on": default_on,
-        "gemma_guard": {"config": config},
+        "gemma_guard": {"config": config, **more},
     }
     return {"guardrail_name": name, "litellm_params": params}
 

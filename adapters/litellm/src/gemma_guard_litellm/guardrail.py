@@ -185,14 +185,10 @@ class GemmaGuard(CustomGuardrail):
         _, *asked = shape.asked(request_data)
         call = Call.of(request_data, user_api_key_dict)
 
-        def over(verdict: Verdict, is_open: bool) -> Exception | None:  # noqa: FBT001  asked by position
+        def over(verdict: Verdict) -> Exception | None:
             evidence.enter(verdict, self, request_data, _POST)
-            if not verdict.blocked:
-                return None
-            refused = blocked(verdict)
-            if self._is_polite(refused):
-                return None if is_open else self._polite(refused, request_data, shape)
-            return refused
+            refused = blocked(verdict) if verdict.blocked else None
+            return None if refused is None or self._is_polite(refused) else refused
 
         async with aclosing(guarded(self.guard, response, asked, call, over=over)) as chunks:
             async for chunk in chunks:

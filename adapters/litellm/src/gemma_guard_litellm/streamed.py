@@ -23,12 +23,12 @@ async def guarded(
     asked: Sequence[Message],
     call: Call,
     *,
-    over: Callable[[Verdict, bool], Exception | None],
+    over: Callable[[Verdict], Exception | None],
 ) -> AsyncGenerator[Any, None]:
     """What may go of `source`.
 
-    `over` is told the verdict on all of it and whether anything was sent, and answers with what to
-    raise; None after a block asks for an end as if the model had refused.
+    `over` is told the verdict on all of it and answers with what to raise; None after a block asks
+    for an end as if the model had refused.
     """
     codec, opening = _Codec(), _Opening()
     releases = guard.stream_chunks(
@@ -46,10 +46,9 @@ async def guarded(
             verdict = release.verdict
     if verdict is None:  # a stream ends with one
         raise unsupported("unsupported_stream", "a stream without a verdict is not let through")
-    refused = over(verdict, opening.is_open)
-    if refused is not None:
+    if (refused := over(verdict)) is not None:
         raise refused
-    for chunk in codec.refuse(verdict) if verdict.blocked else opening.end():
+    for chunk in (*opening.end(), *(codec.refuse(verdict) if verdict.blocked else ())):
         yield chunk
 
 
@@ -109,7 +108,8 @@ class _Codec:
 def _fitting(chunk: Any) -> Codec:
     if isinstance(chunk, bytes) or (isinstance(chunk, Mapping) and "type" in chunk):
         return Messages()
-    if str(getattr(chunk, "type", "")).startswith("response."):
+    kind = getattr(chunk, "type", "")
+    if str(getattr(kind, "value", kind)).startswith("response."):
         return Responses()
     if hasattr(chunk, "choices"):
         return Choices()

@@ -16,7 +16,7 @@ _OF_CHOICE = frozenset({"delta", "finish_reason", "index", "logprobs", "text"})
 _OF_CHUNK = frozenset(
     {
         *("choices", "created", "id", "model", "object", "system_fingerprint", "usage"),
-        *("service_tier", "citations"),
+        "service_tier",
     }
 )
 
@@ -27,11 +27,14 @@ class Choices:
     def __init__(self) -> None:
         self._ends = Ends()
         self._calls: dict[int, tuple[Any, ...]] = {}
-        self._last: Any = None
+        self._template: Any = None
+        self._count = 1
         self._finished: set[int] = set()
 
     def read(self, chunk: Any) -> Sequence[Part | Gap]:
         """The texts of every choice; those of one that finishes end."""
+        self._template = self._template or chunk
+        self._count = max(self._count, 1 + max((c.index for c in chunk.choices), default=0))
         found = list(_fields(chunk))
         if not found and not any(choice.finish_reason for choice in chunk.choices):
             return ()
@@ -46,22 +49,15 @@ class Choices:
         chunk = release.chunk
         if not release.is_whole:
             chunk = _written(chunk, release)
-        self._last = chunk
         if release.is_last:
             self._finished.update(c.index for c in chunk.choices if c.finish_reason)
         return chunk
 
     def refuse(self, verdict: Verdict) -> Iterable[Any]:
         """A last chunk for each choice that has not finished."""
-        if self._last is None:
-            return
-        for index in range(1 + max(self._indexes(), default=0)):
-            if index not in self._finished:
-                yield _refusal(self._last, index, verdict.refusal)
-
-    def _indexes(self) -> Iterator[int]:
-        yield from (choice.index for choice in self._last.choices)
-        yield from self._finished
+        for index in range(self._count):
+            if index not in self._finished and self._template is not None:
+                yield _refusal(self._template, index, verdict.refusal)
 
     def _over(self, parts: Sequence[Part | Gap]) -> Iterator[Part]:
         """A call is over when the next one of its choice begins."""
@@ -106,23 +102,20 @@ def _of_delta(delta: Any, index: int, number: int) -> Iterator[Field]:
 
 def _rest(chunk: Any) -> Iterator[str]:
     """Texts in what providers add."""
-    yield from texts({k: v for k, v in _extra(chunk) if k not in _OF_CHUNK})
-    yield from texts(getattr(chunk, "citations", None))
+    yield from texts(dict(_extra(chunk, _OF_CHUNK)))
     for choice in chunk.choices:
-        yield from texts({k: v for k, v in _extra(choice) if k not in _OF_CHOICE})
+        yield from texts(dict(_extra(choice, _OF_CHOICE)))
         delta = getattr(choice, "delta", None)
         if delta is not None:
             said = {getattr(delta, key, None) for key in _TEXTS}
-            more = {k: v for k, v in _extra(delta) if k not in _READ}
-            yield from (text for text in texts(more) if text not in said)
+            yield from (text for text in texts(dict(_extra(delta, _READ))) if text not in said)
 
 
-def _extra(model: Any) -> Iterator[tuple[str, Any]]:
-    """Its fields as plain values; LiteLLM's models keep many beside those they declare."""
-    for key, value in vars(model).items():
-        if value and not key.startswith("_") and key not in _OF_CHOICE | _READ | _OF_CHUNK:
+def _extra(model: Any, known: frozenset[str]) -> Iterator[tuple[str, Any]]:
+    """Its other fields as plain values; LiteLLM's models keep many beside those they declare."""
+    for key, value in {**vars(model), **(model.model_extra or {})}.items():
+        if value and key not in known and not key.startswith("_"):
             yield key, _plain(value)
-    yield from ((k, _plain(v)) for k, v in (model.model_extra or {}).items() if v)
 
 
 def _plain(value: Any) -> Any:
@@ -182,14 +175,17 @@ def _written(chunk: Any, release: Release[Any]) -> Any:
     return copy
 
 
-def _refusal(last: Any, index: int, text: str) -> Any:
+def _refusal(template: Any, index: int, text: str) -> Any:
     """A chunk that says the refusal and finishes the choice."""
-    chunk = last.model_copy(deep=True)
+    chunk = template.model_copy(deep=True)
     del chunk.choices[1:]
     choice = chunk.choices[0]
+    for model, known in ((chunk, _OF_CHUNK), (choice, _OF_CHOICE)):
+        for key, _ in list(_extra(model, known)):
+            delattr(model, key)
     choice.index, choice.finish_reason = index, "content_filter"
     if getattr(choice, "delta", None) is None:
         choice.text = f"\n\n{text}"
     else:
-        choice.delta = type(choice.delta)(content=f"\n\n{text}")
+        choice.delta = type(choice.delta)(role="assistant", content=f"\n\n{text}")
     return chunk

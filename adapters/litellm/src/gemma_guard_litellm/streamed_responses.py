@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from litellm.types.llms.openai import (
+    ResponseIncompleteEvent,
+    ResponsesAPIResponse,
+    ResponsesAPIStreamEvents,
+)
 
 from gemma_guard import Cause, Gap, Part, Place, Release, Verdict
 from gemma_guard_litellm.codec import Undeliverable
@@ -24,6 +31,7 @@ _KEY_OF = {
     "reasoning_text": "text",
     "summary_text": "text",
 }
+_GIVEN = ("arguments", "input")
 _OPAQUE = frozenset(
     {
         *("annotations_index", "call_id", "content_index", "encrypted_content", "item_id"),
@@ -73,11 +81,10 @@ class Responses:
             self._went[place] = self._went.get(place, "") + text
             if release.is_whole:
                 return chunk
-            return _changed(chunk, {**event, "delta": text}) if text else None
+            return _with_delta(chunk, text) if text else None
         if not release.is_whole:
             raise Undeliverable
-        new = self._as_it_went(event)
-        return chunk if new == event else _changed(chunk, new)
+        return self._as_it_went(chunk, event)
 
     def refuse(self, verdict: Verdict) -> Iterable[Any]:
         """The response as incomplete, for its content was filtered."""
@@ -85,16 +92,17 @@ class Responses:
             return
         said = {"type": "output_text", "text": verdict.refusal, "annotations": []}
         item = {"type": "message", "id": "refusal", "role": "assistant", "status": "incomplete"}
-        yield {
-            "type": "response.incomplete",
-            "sequence_number": self._number + 1,
-            "response": {
-                **self._begun,
-                "status": "incomplete",
-                "incomplete_details": {"reason": "content_filter"},
-                "output": [{**item, "content": [said]}],
-            },
+        response = {
+            **self._begun,
+            "status": "incomplete",
+            "incomplete_details": {"reason": "content_filter"},
+            "output": [{**item, "content": [said]}],
         }
+        yield ResponseIncompleteEvent(
+            type=ResponsesAPIStreamEvents.RESPONSE_INCOMPLETE,
+            sequence_number=self._number + 1,
+            response=ResponsesAPIResponse(**response),
+        )
 
     def _note(self, event: Mapping[str, Any], kind: str) -> None:
         self._number = event.get("sequence_number") or self._number + 1
@@ -109,8 +117,12 @@ class Responses:
         place, text = self._place(event, stem), event.get("delta") or ""
         self._came[place] = self._came.get(place, "") + text
         self._open[place] = None
-        is_call = place[1] in ("arguments", "input")
-        return Part(place, text, call=self._names.get(place[0], "") if is_call else None)  # type: ignore[call-overload]  # an int here
+        is_call = place[1] in _GIVEN
+        return Part(place, text, call=self._name(place) if is_call else None)
+
+    def _name(self, place: Place) -> str:
+        index = place[0]
+        return self._names.get(index, "") if isinstance(index, int) else ""
 
     def _repeated(self, event: Mapping[str, Any], kind: str, stem: str) -> Iterator[Part]:
         """New texts of an event, and the end of those it says are whole."""
@@ -134,13 +146,20 @@ class Responses:
             return [place for place in self._open if place[0] == event.get("output_index", 0)]
         return []
 
-    def _as_it_went(self, event: dict[str, Any]) -> dict[str, Any]:
-        """The event with every text that it repeats as it went out."""
-        for place, text in _texts(event, str(event.get("type", "")).rpartition(".")[0]):
-            went = self._went.get(place)
-            if went is not None and text == self._came.get(place) and went != text:
-                event = _put(event, place, went)
-        return event
+    def _as_it_went(self, chunk: Any, event: Mapping[str, Any]) -> Any:
+        """The chunk, or a copy in which every text that it repeats is as it went out."""
+        stem = str(event.get("type", "")).rpartition(".")[0]
+        differing = [
+            (place, self._went[place])
+            for place, text in _texts(event, stem)
+            if text == self._came.get(place) and self._went.get(place, text) != text
+        ]
+        if not differing:
+            return chunk
+        new = copy.deepcopy(chunk)
+        for place, text in differing:
+            _put(new, stem, place, text)
+        return new
 
 
 def _texts(event: Mapping[str, Any], stem: str) -> Iterator[tuple[Place, str]]:
@@ -163,7 +182,7 @@ def _of_item(item: Mapping[str, Any], index: int) -> Iterator[tuple[Place, str]]
     for kind in ("content", "summary"):
         for number, part in enumerate(item.get(kind) or ()):
             yield (index, kind, number), _said(part)
-    for kind in ("arguments", "input"):
+    for kind in _GIVEN:
         if isinstance(item.get(kind), str) and item[kind]:
             yield (index, kind, 0), item[kind]
 
@@ -200,37 +219,43 @@ def _without(tree: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {k: v for k, v in tree.items() if k not in keys and k not in _OPAQUE}
 
 
-def _put(event: dict[str, Any], place: Place, text: str) -> dict[str, Any]:
-    """A copy with `text` wherever the event repeats the text at `place`."""
-    new = dict(event)
-    stem = str(event.get("type", "")).rpartition(".")[0]
+def _put(event: Any, stem: str, place: Place, text: str) -> None:
+    """Write `text` wherever the event repeats the text at `place`."""
     if stem in _PARTS:
-        new[_PARTS[stem][2]] = text
-    if isinstance(part := event.get("part"), Mapping):
-        new["part"] = _with_text(part, text)
-    if isinstance(item := event.get("item"), Mapping):
-        new["item"] = _item_with(item, place, text)
-    if output := (event.get("response") or {}).get("output"):
-        items = list(output)
-        items[place[0]] = _item_with(items[place[0]], place, text)  # type: ignore[call-overload,index]  # an int here
-        new["response"] = {**event["response"], "output": items}
-    return new
+        _set(event, _PARTS[stem][2], text)
+    if part := _get(event, "part"):
+        _put_in_part(part, text)
+    if item := _get(event, "item"):
+        _put_in_item(item, place, text)
+    if output := _get(_get(event, "response"), "output"):
+        _put_in_item(output[place[0]], place, text)
 
 
-def _item_with(item: Mapping[str, Any], place: Place, text: str) -> dict[str, Any]:
-    _, kind, number = place
-    if kind in ("arguments", "input"):
-        return {**item, str(kind): text}
-    parts = list(item[str(kind)])
-    parts[number] = _with_text(parts[number], text)  # type: ignore[call-overload,index]  # an int here
-    return {**item, str(kind): parts}
+def _put_in_item(item: Any, place: Place, text: str) -> None:
+    kind, number = str(place[1]), place[2]
+    if kind in _GIVEN:
+        _set(item, kind, text)
+    else:
+        _put_in_part(_get(item, kind)[number], text)
 
 
-def _with_text(part: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """A part as redacted: annotations and log probabilities are of the text as it was."""
-    kept = {k: v for k, v in part.items() if k != "logprobs"}
-    emptied = {"annotations": []} if "annotations" in part else {}
-    return {**kept, **emptied, _KEY_OF[str(part["type"])]: text}
+def _put_in_part(part: Any, text: str) -> None:
+    """Annotations and log probabilities are of the text as it was."""
+    _set(part, _KEY_OF[str(_get(part, "type"))], text)
+    for key in ("annotations", "logprobs"):
+        if _get(part, key):
+            _set(part, key, [])
+
+
+def _get(owner: Any, key: str) -> Any:
+    return owner.get(key) if isinstance(owner, Mapping) else getattr(owner, key, None)
+
+
+def _set(owner: Any, key: str, value: Any) -> None:
+    if isinstance(owner, dict):
+        owner[key] = value
+    else:
+        setattr(owner, key, value)
 
 
 def _plain(chunk: Any) -> dict[str, Any]:
@@ -240,8 +265,7 @@ def _plain(chunk: Any) -> dict[str, Any]:
     return plain
 
 
-def _changed(chunk: Any, event: dict[str, Any]) -> Any:
-    """A chunk of the same kind that holds `event`."""
-    if isinstance(chunk, Mapping):
-        return event
-    return type(chunk).model_validate(event)
+def _with_delta(chunk: Any, text: str) -> Any:
+    new = copy.copy(chunk)
+    _set(new, "delta", text)
+    return new
