@@ -103,7 +103,12 @@ def proxy_config(upstream: str) -> dict[str, Any]:
     return {
         "model_list": [*named, *others, twice],
         "router_settings": {"model_group_alias": {"strict-alias": "strict-model"}},
-        "general_settings": {"custom_auth": "proxy_parts.authenticate"},
+        "general_settings": {
+            "custom_auth": "proxy_parts.authenticate",
+            "pass_through_endpoints": [
+                {"path": "/my-pass-through/chat", "target": f"{upstream}/chat/completions"}
+            ],
+        },
         "litellm_settings": {"callbacks": ["proxy_parts.witness"], "num_retries": 0},
         "guardrails": [
             _stanza(
