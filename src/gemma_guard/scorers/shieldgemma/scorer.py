@@ -23,6 +23,7 @@ from gemma_guard.scorers.shieldgemma.checks import examination, ids_check, mass_
 from gemma_guard.scorers.shieldgemma.engine import Question
 from gemma_guard.scorers.shieldgemma.fleet import Fleet
 from gemma_guard.scorers.shieldgemma.licence import LICENCE
+from gemma_guard.scorers.shieldgemma.packing import STEP_TOKENS
 from gemma_guard.scorers.shieldgemma.scores import scores
 from gemma_guard.scorers.shieldgemma.source import Source
 from gemma_guard.scorers.shieldgemma.tokens import Encoder, tokenizer_for_text
@@ -179,9 +180,9 @@ class ShieldGemma:
             window=self._window,
             max_windows=self._max_windows,
         )
-        limits = Limits(batch_tokens=self._step_tokens or 4096)
+        at_once = self._step_tokens or min(STEP_TOKENS[d.partition(":")[0]] for d in self._devices)
         workers = [self._worker(device, encoder) for device in self._devices]
-        fleet = Fleet(workers, limits=limits, observe=self._tell)
+        fleet = Fleet(workers, limits=Limits(batch_tokens=at_once), observe=self._tell)
         return _Open(encoder, fleet, ThreadPoolExecutor(1, "gemma-guard-tokens"))
 
     def _worker(self, device: str, encoder: Encoder) -> Worker:
