@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
@@ -19,6 +20,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from gemma_guard.packs import default
 from gemma_guard.policy import Policy
 from gemma_guard.prompt import TEMPLATES
+from gemma_guard.scorers.shieldgemma import ShieldGemma
 from gemma_guard.scorers.shieldgemma.engine import Question
 from gemma_guard.scorers.shieldgemma.tokens import tokenizer_for_text
 from gemma_guard.verdict import Stage
@@ -204,3 +206,12 @@ def model_folder(small_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory
     _model(0).save_pretrained(folder)
     shutil.copy(small_tokenizer, folder / "tokenizer.json")
     return folder
+
+
+@pytest.fixture(scope="session")
+def gemma(model_folder: Path) -> Iterator[ShieldGemma]:
+    """One for all tests that do it no harm: its process takes seconds to start."""
+    one = ShieldGemma(str(model_folder))
+    asyncio.run(one.__aenter__())
+    yield one
+    asyncio.run(one.__aexit__(None, None, None))

@@ -156,6 +156,27 @@ def test_the_label_mass_is_the_share_of_both_answers(make_model: Models) -> None
     assert reading.mass == pytest.approx(logits.softmax(-1)[list(ANSWERS)].sum().item(), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] can't allocate memory"),
+    ],
+)
+def test_too_much_at_once_is_said_as_a_memory_error(
+    error: RuntimeError, make_model: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_given: Any) -> None:
+        raise error
+
+    engine = Gemma(make_model(0), answers=ANSWERS)
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "answer_states", full)
+        with pytest.raises(MemoryError):
+            engine.read(QUESTIONS)
+    assert len(engine.read(QUESTIONS)) == len(QUESTIONS)
+
+
 # ------------------------------------------------------------------------------------- mutations
 
 Change = Callable[[pytest.MonkeyPatch, Gemma], None]
@@ -179,8 +200,8 @@ def siblings_seen(patch: pytest.MonkeyPatch, _engine: Gemma) -> None:
 
 
 def positions_run_on(patch: pytest.MonkeyPatch, _engine: Gemma) -> None:
-    def ranged(questions: Sequence[Question]) -> packing.Pack:
-        packed = packing.pack(questions)
+    def ranged(questions: Sequence[Question], known: Sequence[int]) -> packing.Pack:
+        packed = packing.pack(questions, known)
         ranges = (range(tree.rows) for tree in packed.trees)
         return dataclasses.replace(packed, positions=tuple(i for r in ranges for i in r))
 
@@ -196,8 +217,9 @@ def window_off_by_one(patch: pytest.MonkeyPatch, _engine: Gemma) -> None:
 
 
 def begun_twice(patch: pytest.MonkeyPatch, _engine: Gemma) -> None:
-    def doubled(questions: Sequence[Question]) -> packing.Pack:
-        return packing.pack([dataclasses.replace(q, prefix=(2, *q.prefix)) for q in questions])
+    def doubled(questions: Sequence[Question], known: Sequence[int]) -> packing.Pack:
+        twice = [dataclasses.replace(q, prefix=(2, *q.prefix)) for q in questions]
+        return packing.pack(twice, known)
 
     patch.setattr(model, "pack", doubled)
 

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,6 @@ def judge(model_folder: Path) -> Any:
     return found.eval()
 
 
-@pytest.fixture
-async def scorer(model_folder: Path) -> AsyncIterator[ShieldGemma]:
-    async with ShieldGemma(str(model_folder)) as opened:
-        yield opened
-
-
 def published(judge: Any, folder: Path, prompt: str) -> float:
     """The snippet on the model's page: text in, P(Yes) out."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -49,9 +43,7 @@ def published(judge: Any, folder: Path, prompt: str) -> float:
     return float(torch.softmax(selected, dim=0)[0])
 
 
-@pytest.mark.parametrize("stage", list(Stage))
 async def test_a_guard_with_shieldgemma_scores_as_the_recipe(
-    stage: Stage,
     model_folder: Path,
     judge: Any,
     policies: tuple[Policy, ...],
@@ -64,16 +56,19 @@ async def test_a_guard_with_shieldgemma_scores_as_the_recipe(
     )
     text, prompt = "The train leaves at nine.", "When does it leave?"
     async with Guard.from_config(file) as guard:
-        verdict = await guard.check(
-            text, stage=stage, prompt=prompt if stage is Stage.OUTPUT else None
-        )
-    assert verdict.status == "scored"
-    found = {score.policy: score.raw for score in verdict.scores}
-    for policy in policies:
-        assert policy.guideline
-        words = TEMPLATES["hf-chat"].render(stage, policy.guideline.at(stage), text, prompt)
-        assert found[policy.name] == pytest.approx(published(judge, model_folder, words), abs=1e-4)
-    assert set(verdict.unvalidated) == set(found)
+        verdicts = [
+            await guard.check(text, stage=stage, prompt=prompt if stage is Stage.OUTPUT else None)
+            for stage in Stage
+        ]
+    for stage, verdict in zip(Stage, verdicts, strict=True):
+        assert verdict.status == "scored"
+        found = {score.policy: score.raw for score in verdict.scores}
+        for policy in policies:
+            assert policy.guideline
+            words = TEMPLATES["hf-chat"].render(stage, policy.guideline.at(stage), text, prompt)
+            wanted = published(judge, model_folder, words)
+            assert found[policy.name] == pytest.approx(wanted, abs=1e-4)
+        assert set(verdict.unvalidated) == set(found)
 
 
 async def ask(
@@ -84,11 +79,11 @@ async def ask(
 
 
 async def test_scores_do_not_depend_on_company(
-    scorer: ShieldGemma, policies: tuple[Policy, ...]
+    gemma: ShieldGemma, policies: tuple[Policy, ...]
 ) -> None:
     probes = [Probe(text, policies[i:]) for i, text in enumerate(SAYINGS)]
-    together = await ask(scorer, probes)
-    at_once = await asyncio.gather(*(ask(scorer, [probe]) for probe in probes))
+    together = await ask(gemma, probes)
+    at_once = await asyncio.gather(*(ask(gemma, [probe]) for probe in probes))
     for one, (alone,) in zip(together, at_once, strict=True):
         assert one == pytest.approx(alone, abs=1e-3)
 
@@ -171,9 +166,9 @@ async def test_nobody_waits_past_a_deadline_or_for_a_closed_scorer(
 
 
 async def test_the_event_loop_goes_on_while_a_model_is_asked(
-    scorer: ShieldGemma, policies: tuple[Policy, ...]
+    gemma: ShieldGemma, policies: tuple[Policy, ...]
 ) -> None:
-    asking = asyncio.create_task(ask(scorer, [Probe("hello " * 200, policies)] * 4))
+    asking = asyncio.create_task(ask(gemma, [Probe("hello " * 200, policies)] * 4))
     turns = 0
     while not asking.done():
         await asyncio.sleep(0)

@@ -7,27 +7,28 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from gemma_guard.errors import ScoringError
-from gemma_guard.health import HARMFUL, HARMLESS
-from gemma_guard.packs import default
-from gemma_guard.scorer import Check, Probe
+from gemma_guard.scorer import Check
 from gemma_guard.scorers.remote.dialects import Asking, Dialect, GenerativeScoring
+from gemma_guard.scorers.shieldgemma.checks import (
+    GEMMA_2,
+    examination,
+    ids_check,
+    mass_check,
+)
 from gemma_guard.scorers.shieldgemma.engine import Question, Reading
 from gemma_guard.scorers.shieldgemma.tokens import Encoder
 
 Ask = Callable[[Question, Asking, Dialect], Awaitable[Sequence[Reading]]]
 
-_GEMMA_2 = (3553, 1294)
-_LEAST_MASS = 0.5
 _TOLERANCE = 0.02  # an engine adds up in another order when it batches otherwise
 
 
 async def trial(ask: Ask, encoder: Encoder, asking: Asking, way: Dialect) -> list[Check]:
     """Ids, softmax, label mass: on a harmless and a harmful text, under the shipped policies."""
-    probes = [Probe(text, default().policies) for text in (HARMLESS, HARMFUL)]
-    questions = [question for probe in probes for _, question in encoder.questions(probe)]
+    questions = examination(encoder)
     straight = [reading for q in questions for reading in await ask(q, asking, way)]
     swapped_asking = replace(asking, yes=asking.no, no=asking.yes)
-    checks = [_ids(asking)]
+    checks = [ids_check(encoder.answers)]
     if isinstance(way, GenerativeScoring):
         swapped = [r for q in questions for r in await ask(q, swapped_asking, way)]
         checks.append(_complements(straight, swapped))
@@ -38,13 +39,7 @@ async def trial(ask: Ask, encoder: Encoder, asking: Asking, way: Dialect) -> lis
         masses = [min(1.0, one + other) for one, other in zip(yes, no, strict=True)]
     else:
         masses = [reading.mass or 0.0 for reading in straight]
-    return [*checks, _mass(masses)]
-
-
-def _ids(asking: Asking) -> Check:
-    ids = asking.yes, asking.no
-    told = f"Yes {ids[0]}, No {ids[1]}; Gemma 2's are {_GEMMA_2[0]}, {_GEMMA_2[1]}"
-    return Check("token ids", ids == _GEMMA_2, told)
+    return [*checks, mass_check(masses)]
 
 
 def _complements(straight: Sequence[Reading], swapped: Sequence[Reading]) -> Check:
@@ -60,14 +55,6 @@ def _quotients(straight: Sequence[Reading], yes: Sequence[float], no: Sequence[f
     return Check("softmax", off <= _TOLERANCE, f"over the two labels, to {off:.1e}")
 
 
-def _mass(masses: Sequence[float]) -> Check:
-    least = min(masses)
-    detail = f"P(Yes) + P(No) is {least:.3f} or more"
-    if least < _LEAST_MASS:
-        detail = f"P(Yes) + P(No) is only {least:.3f}: is this ShieldGemma, and its template?"
-    return Check("label mass", least >= _LEAST_MASS, detail)
-
-
 def _share(reading: Reading) -> float:
     return 0.5 + 0.5 * math.tanh((reading.yes - reading.no) / 2)
 
@@ -79,7 +66,7 @@ async def cuts_silently(ask: Ask, asking: Asking, way: Dialect, most: int) -> Ch
     """
     prefix = (2, *(108,) * (most - 1))
     try:
-        answers = [(await ask(Question(prefix, ((end,),)), asking, way))[0] for end in _GEMMA_2]
+        answers = [(await ask(Question(prefix, ((end,),)), asking, way))[0] for end in GEMMA_2]
     except ScoringError:
         return Check("truncation", is_well=True, detail=f"more than {most} tokens are refused")
     cut = answers[0] == answers[1]

@@ -28,6 +28,12 @@ class Fleet:
             *self.workers, limits=limits, name="gemma-guard-shieldgemma", observe=observe
         )
 
+    def describe(self) -> str:
+        """Which processes there are, whether they are up, and how much waits for them."""
+        jobs, tokens = self._batcher.waiting
+        states = [f"{w.pid} {'up' if w.is_up else 'starting again'}" for w in self.workers]
+        return f"{', '.join(states)}; {jobs} questions of {tokens} tokens wait"
+
     async def ask(self, jobs: Iterable[Job[Question]]) -> list[tuple[Reading, ...]]:
         """One tuple of readings per question; `Unreachable` at once where no device is up."""
         if not any(worker.is_up for worker in self.workers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from gemma_guard.errors import ConfigError
 from gemma_guard.scorers.shieldgemma.attention import Attention, Blockwise, Flex
 from gemma_guard.scorers.shieldgemma.body import answer_states
 from gemma_guard.scorers.shieldgemma.engine import Question, Reading
-from gemma_guard.scorers.shieldgemma.packing import Pack, pack, steps
-
-STEP_TOKENS = {"cpu": 1024, "cuda": 8192}
-"""Tokens in one forward pass: more no longer pay, and need more memory."""
+from gemma_guard.scorers.shieldgemma.memory import PrefixCache, Step
+from gemma_guard.scorers.shieldgemma.packing import STEP_TOKENS, Pack, pack, steps
 
 
 class Gemma:
-    """A loaded model; not for several threads at once."""
+    """A loaded model; not for several threads at once.
+
+    `step_tokens` is the most that one forward pass computes of several questions, `stream_bytes`
+    what may be kept of streams. `tokens` counts what was computed.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class Gemma:
         answers: tuple[int, int],
         step_tokens: int | None = None,
         mass: bool = False,
+        stream_bytes: int = 1 << 29,
     ) -> None:
         config: Any = model.config
         self._body: Any = model.model
@@ -38,8 +42,10 @@ class Gemma:
         self._cap = float(config.final_logit_softcapping)
         self._scaling = float(config.query_pre_attn_scalar) ** -0.5
         self._attention_cap = float(config.attn_logit_softcapping)
-        self._step_tokens = step_tokens or STEP_TOKENS.get(self._head.device.type, 1024)
+        self._step_tokens = step_tokens or STEP_TOKENS[self._head.device.type]
         self._mass = mass
+        self._streams = PrefixCache(stream_bytes)
+        self.tokens = 0
 
     @torch.inference_mode()
     def read(self, questions: Sequence[Question], /) -> list[tuple[Reading, ...]]:
@@ -48,14 +54,20 @@ class Gemma:
         try:
             for step in steps([question.tokens for question in questions], self._step_tokens):
                 readings += self._read([questions[place] for place in step])
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
             torch.cuda.empty_cache()
             raise MemoryError("the device has no memory left for this many tokens") from None
         return readings
 
     def _read(self, questions: Sequence[Question]) -> list[tuple[Reading, ...]]:
-        packed = pack(questions)
-        states = answer_states(self._body, packed, self._attend(packed), _all_new)
+        step = Step.of(questions, self._streams)
+        packed = pack(questions, step.known)
+        recall = partial(step.recall, packed.trees)
+        states = answer_states(self._body, packed, self._attend(packed), recall)
+        self.tokens += len(packed.ids)
+        step.keep_in(self._streams)
         told = iter(self._told(states.float()))
         return [tuple(next(told) for _ in question.suffixes) for question in questions]
 
@@ -78,8 +90,9 @@ class Gemma:
         return kind(packed, scaling=self._scaling, softcap=self._attention_cap)
 
 
-def _all_new(_layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    return keys, values
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """On a CPU, only the message tells."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def load(
@@ -88,16 +101,15 @@ def load(
     answers: Sequence[int],
     device: str = "cpu",
     dtype: str = "float32",
-    step_tokens: int | None = None,
-    mass: bool = False,
+    **options: Any,
 ) -> Gemma:
     """The model in `folder`, on `device`; raises `ConfigError` where it is no whole Gemma 2.
 
-    `answers` are the ids of `Yes` and `No`.
+    `answers` are the ids of `Yes` and `No`, `options` those of `Gemma`.
     """
     yes, no = answers
     model = _checked(Path(folder), dtype)
-    return Gemma(model.to(device).eval(), answers=(yes, no), step_tokens=step_tokens, mass=mass)
+    return Gemma(model.to(device).eval(), answers=(yes, no), **options)
 
 
 def _checked(folder: Path, dtype: str) -> Any:

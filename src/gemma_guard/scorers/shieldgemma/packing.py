@@ -20,6 +20,9 @@ from sys import maxsize
 
 from gemma_guard.scorers.shieldgemma.engine import Question
 
+STEP_TOKENS = {"cpu": 1024, "cuda": 8192}
+"""Tokens in one forward pass: more no longer pay, take longer to answer and need more memory."""
+
 
 def steps(sizes: Sequence[int], budget: int) -> Iterator[tuple[int, ...]]:
     """Places of the questions of each step, in order: at most `budget` tokens, or a single one."""
