@@ -32,6 +32,7 @@ upkeep bench
 guard
 scorers/* evaluate/*
 report starter doctor explain
+demo_streams
 demo
 cli __init__
 """

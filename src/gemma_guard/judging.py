@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
@@ -157,15 +157,18 @@ class _Hearing:
         if not passages:
             return []
         said = [
-            await self._said(ask, passages) for ask in self.case.route.plans[self.case.stage].asks
+            await self._said(ask, passages, stream=self.case.stream)
+            for ask in self.case.route.plans[self.case.stage].asks
         ]
         return list(zip(*said, strict=True))
 
-    async def _said(self, ask: Ask, passages: Sequence[Passage]) -> Sequence[Heard | None]:
+    async def _said(
+        self, ask: Ask, passages: Sequence[Passage], *, stream: str | None = None
+    ) -> Sequence[Heard | None]:
         policies, stage, exempted = ask.policies, self.case.stage, self.case.route.phrases()
         forms = [forms_of(p.text, exempted) for p in passages]
         probes = [
-            Probe(text, policies, stage, self.prompt, self.case.stream, self.case.tenant)
+            Probe(text, policies, stage, self.prompt, stream, self.case.tenant)
             for passage, form in zip(passages, forms, strict=True)
             for text in (form.texts if form else (passage.text,))
         ]
@@ -231,11 +234,23 @@ class _Hearing:
     async def _weighed(
         self, passage: Passage, texts: Sequence[str], unplaced: Sequence[Unplaced]
     ) -> list[Weights] | None:
-        answers = await self._answers([passage._replace(text=text) for text in texts])
-        scored = [{score.policy: score.violation for score in _scores(a)} for a in answers]
-        if not all(each.policy in s for s in scored for each in unplaced):
+        passages = [passage._replace(text=text) for text in texts]
+        scored: list[dict[str, float]] = [{} for _ in texts]
+        for ask in self._asks_about({each.policy for each in unplaced}):
+            for found, heard in zip(scored, await self._said(ask, passages), strict=True):
+                found |= {
+                    score.policy: score.violation for score in (heard.scores if heard else ())
+                }
+        if not all(each.policy in found for found in scored for each in unplaced):
             return None
-        return [{u.policy: u.weight(s[u.policy]) for u in unplaced} for s in scored]
+        return [{u.policy: u.weight(found[u.policy]) for u in unplaced} for found in scored]
+
+    def _asks_about(self, names: Collection[str]) -> Iterator[Ask]:
+        """The asks of the plan, narrowed to some policies."""
+        for ask in self.case.route.plans[self.case.stage].asks:
+            policies = tuple([policy for policy in ask.policies if policy.name in names])
+            if policies:
+                yield Ask(ask.scorer, policies, tuple([policy.name for policy in policies]))
 
     async def _redact(
         self, passages: Sequence[Passage], decided: Sequence[Decided]

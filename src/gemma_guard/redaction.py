@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -47,7 +47,23 @@ class Placeholders:
         key = (cut.label, text)
         if key not in self._numbers:
             self._used[cut.label] = self._numbers[key] = self._used.get(cut.label, 0) + 1
-        return f"[{cut.label.upper()}_{self._numbers[key]}]"
+        return _numbered(cut.label, self._numbers[key])
+
+    def given(self) -> int:
+        """How many texts have a number."""
+        return len(self._numbers)
+
+    def take_back(self, given: int, *, used: Collection[str]) -> None:
+        """The numbers of texts that came after the first `given`, but for those `used`."""
+        for label, text in reversed(list(self._numbers)[given:]):
+            number = self._numbers[label, text]
+            if number == self._used[label] and _numbered(label, number) not in used:
+                del self._numbers[label, text]
+                self._used[label] -= 1
+
+
+def _numbered(label: str, number: int) -> str:
+    return f"[{label.upper()}_{number}]"
 
 
 @dataclass(frozen=True, slots=True)
