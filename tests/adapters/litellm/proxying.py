@@ -88,12 +88,12 @@ def proxy_config(upstream: str) -> dict[str, Any]:
     """The proxy's configuration; JSON is YAML."""
     model = {"model": "openai/scripted", "api_base": upstream, "api_key": "sk-upstream"}
     named = [{"model_name": name, "litellm_params": model} for name in MODELS]
-    others = [
-        {"model_name": name, "litellm_params": {**model, "model": real}, **mode}
-        for name, real, mode in (
-            ("text", "text-completion-openai/scripted", {}),
-            ("claude", "anthropic/scripted", {}),
-            ("ranking", "cohere/scripted", {}),
+    others: list[dict[str, Any]] = [
+        {"model_name": name, "litellm_params": {**model, "model": real}}
+        for name, real in (
+            ("text", "text-completion-openai/scripted"),
+            ("claude", "anthropic/scripted"),
+            ("ranking", "cohere/scripted"),
         )
     ]
     others[1]["litellm_params"]["api_base"] = upstream.removesuffix("/v1")
