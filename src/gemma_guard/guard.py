@@ -34,7 +34,7 @@ from gemma_guard.policy import Bands, Policy
 from gemma_guard.portal import Portal
 from gemma_guard.records import JsonLinesSink, LoggerSink, Sink, logger
 from gemma_guard.route import DEFAULT, Fields, Route, Routes, Rule
-from gemma_guard.scorer import Scorer
+from gemma_guard.scorer import Priority, Scorer
 from gemma_guard.service import Service, close, make
 from gemma_guard.streaming import Piece, Release, Said, as_it_is, one_text
 from gemma_guard.upkeep import Chores, Upkeeping, is_wanted
@@ -71,6 +71,7 @@ class Guard:
         self._own_sinks = None if sinks is None else tuple(sinks)
         self._cache = _cache(settings.upkeep)
         self._service = self._made(settings)
+        self._service.observe()
         self._portal = Portal()
         self._long_texts = Portal()
         self._reloading = asyncio.Lock()
@@ -112,6 +113,7 @@ class Guard:
         claimed: Fields | None = None,
         tighten: Mapping[str, Bands] | None = None,
         tenant: str = "",
+        priority: Priority = Priority.LIVE,
     ) -> Verdict:
         """Judge one text, or messages in the form of OpenAI, Anthropic or LangChain.
 
@@ -119,7 +121,7 @@ class Guard:
         message, as the answer to the newest user turn. `prompt` is what an output text answers.
         `route` names the floor; otherwise the `trusted` fields choose it. `claimed` fields and
         `tighten` (policy → bands) can only make it stricter. Known scores are shared only within
-        one `tenant`.
+        one `tenant`. Checks nobody waits for have `priority` BACKGROUND: live ones go before them.
 
         Whatever happens to the judging is told by the verdict. Raises `UsageError` for a wrong
         call and `NotServing` after `aclose`.
@@ -131,7 +133,7 @@ class Guard:
             chosen = service.settings.routes.resolve(route, trusted=trusted, claimed=claimed)
             if tighten:
                 chosen = service.tightened(chosen, tighten)
-            case = Case(source, chosen, stage, prompt, tenant)
+            case = Case(source, chosen, stage, prompt, tenant, priority=priority)
             outcome = await self._judged(case, service)
             verdict = verdict_on(outcome, case, service, alone=text, began=began)
             record(verdict, service.sinks)
@@ -301,6 +303,7 @@ class Guard:
                 await new.aclose(sparing=old)
                 raise
             self._service = new
+            new.observe()
             await old.drained()
             await old.aclose(sparing=new)
             if self._is_open:

@@ -20,10 +20,10 @@ from gemma_guard.decision import (
 )
 from gemma_guard.errors import Cause
 from gemma_guard.forms import forms_of, heard_of
-from gemma_guard.panel import Panel, Silence
+from gemma_guard.panel import Answer, Panel, Silence
 from gemma_guard.redaction import Placeholders, Redacted, places, redacted, unreleased
 from gemma_guard.route import Ask, Route
-from gemma_guard.scorer import Probe
+from gemma_guard.scorer import Priority, Probe
 from gemma_guard.verdict import (
     Action,
     Edit,
@@ -68,6 +68,7 @@ class Case:
     stream: str | None = None
     released: int = 0
     placeholders: Placeholders = field(default_factory=Placeholders)
+    priority: Priority = Priority.LIVE
 
     def read(self, source: Source | None = None) -> Reading:
         """What of the source, or of one written in its place, is judged."""
@@ -151,12 +152,12 @@ class _Hearing:
         policies, stage, exempted = ask.policies, self.case.stage, self.case.route.phrases()
         forms = [forms_of(p.text, exempted) for p in passages]
         probes = [
-            Probe(text, policies, stage, self.prompt, self.case.stream)
+            Probe(text, policies, stage, self.prompt, self.case.stream, self.case.tenant)
             for passage, form in zip(passages, forms, strict=True)
             for text in (form.texts if form else (passage.text,))
         ]
         until = self._deadline_of(ask)
-        answer = await self.panel.ask(ask.scorer, probes, until, tenant=self.case.tenant)
+        answer = await self._ask(ask.scorer, probes, until)
         if not isinstance(answer, Silence):
             return heard_of(forms, answer)
         instead, judged_by = await self._fallback(ask, probes, answer)
@@ -164,6 +165,10 @@ class _Hearing:
         if instead is None:
             return [None] * len(passages)
         return [heard._replace(instead=True) for heard in heard_of(forms, instead)]
+
+    async def _ask(self, scorer: str, probes: Sequence[Probe], deadline: float) -> Answer:
+        tenant, priority = self.case.tenant, self.case.priority
+        return await self.panel.ask(scorer, probes, deadline, tenant=tenant, priority=priority)
 
     def _deadline_of(self, ask: Ask) -> float:
         """Half of the time left is kept for a fallback: a judge that hangs would use up all."""
@@ -177,9 +182,7 @@ class _Hearing:
         fallback = self.case.route.fallback
         if fallback is None or not silence.cause.is_judges or ask.policies[0].patterns:
             return None, None
-        answer = await self.panel.ask(
-            fallback.scorer, probes, self.deadline, tenant=self.case.tenant
-        )
+        answer = await self._ask(fallback.scorer, probes, self.deadline)
         return (None, None) if isinstance(answer, Silence) else (answer, fallback.scorer)
 
     async def _redact(
