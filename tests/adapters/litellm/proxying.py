@@ -111,7 +111,7 @@ def proxy_config(upstream: str) -> dict[str, Any]:
         },
         "litellm_settings": {"callbacks": ["proxy_parts.witness"], "num_retries": 0},
         "guardrails": [
-            _stanza(
+            stanza(
                 "everyone",
                 "gemma_guard_litellm.GemmaGuard",
                 "guard.yaml",
@@ -119,15 +119,15 @@ def proxy_config(upstream: str) -> dict[str, Any]:
                 polite=["polite"],
                 allow_unguarded=["fine-tuning", "/v1/threads*"],
             ),
-            _stanza("inherited", "proxy_parts.Subclassed", "subclass.yaml"),
-            _stanza(
+            stanza("inherited", "proxy_parts.Subclassed", "subclass.yaml"),
+            stanza(
                 "answers-only", "gemma_guard_litellm.GemmaGuard", "guard.yaml", mode="post_call"
             ),
         ],
     }
 
 
-def _stanza(
+def stanza(
     name: str, path: str, config: str, *, default_on: bool = False, mode: Any = None, **more: Any
 ) -> dict[str, Any]:
     params = {
