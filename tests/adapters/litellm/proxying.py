@@ -220,7 +220,7 @@ def stop(proxy: Proxy) -> None:
 
 def _environment(folder: Path, key: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    sources = [ROOT / "src", ROOT / "adapters/litellm/src", HERE / "site"]
+    sources = [ROOT / "src", ROOT / "lite/src", ROOT / "adapters/litellm/src", HERE / "site"]
     return {
         **kept,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",

@@ -57,8 +57,9 @@ Make = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 
 def _router(text: str, to: dict[str, Any]) -> Awaitable[Any]:
-    model = {"model_name": "m", "litellm_params": {"model": "openai/scripted", **to}}
-    return litellm.Router(model_list=[model]).acompletion(model="m", messages=say(text))  # type: ignore[list-item]
+    model: Any = {"model_name": "m", "litellm_params": {"model": "openai/scripted", **to}}
+    messages: Any = say(text)
+    return litellm.router.Router(model_list=[model]).acompletion(model="m", messages=messages)
 
 
 CALLS: dict[str, Make] = {

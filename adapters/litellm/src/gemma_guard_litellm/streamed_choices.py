@@ -46,7 +46,7 @@ class Choices:
 
     def write(self, release: Release[Any]) -> Any | None:
         """The chunk as it came, or a copy with what may be seen of it."""
-        chunk = release.chunk
+        chunk: Any = release.chunk
         if not release.is_whole:
             chunk = _written(chunk, release)
         if release.is_last:
