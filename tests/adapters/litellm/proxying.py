@@ -88,12 +88,12 @@ def proxy_config(upstream: str) -> dict[str, Any]:
     """The proxy's configuration; JSON is YAML."""
     model = {"model": "openai/scripted", "api_base": upstream, "api_key": "sk-upstream"}
     named = [{"model_name": name, "litellm_params": model} for name in MODELS]
-    others = [
-        {"model_name": name, "litellm_params": {**model, "model": real}, **mode}
-        for name, real, mode in (
-            ("text", "text-completion-openai/scripted", {}),
-            ("claude", "anthropic/scripted", {}),
-            ("ranking", "cohere/scripted", {}),
+    others: list[dict[str, Any]] = [
+        {"model_name": name, "litellm_params": {**model, "model": real}}
+        for name, real in (
+            ("text", "text-completion-openai/scripted"),
+            ("claude", "anthropic/scripted"),
+            ("ranking", "cohere/scripted"),
         )
     ]
     others[1]["litellm_params"]["api_base"] = upstream.removesuffix("/v1")
@@ -111,7 +111,7 @@ def proxy_config(upstream: str) -> dict[str, Any]:
         },
         "litellm_settings": {"callbacks": ["proxy_parts.witness"], "num_retries": 0},
         "guardrails": [
-            _stanza(
+            stanza(
                 "everyone",
                 "gemma_guard_litellm.GemmaGuard",
                 "guard.yaml",
@@ -119,15 +119,15 @@ def proxy_config(upstream: str) -> dict[str, Any]:
                 polite=["polite"],
                 allow_unguarded=["fine-tuning", "/v1/threads*"],
             ),
-            _stanza("inherited", "proxy_parts.Subclassed", "subclass.yaml"),
-            _stanza(
+            stanza("inherited", "proxy_parts.Subclassed", "subclass.yaml"),
+            stanza(
                 "answers-only", "gemma_guard_litellm.GemmaGuard", "guard.yaml", mode="post_call"
             ),
         ],
     }
 
 
-def _stanza(
+def stanza(
     name: str, path: str, config: str, *, default_on: bool = False, mode: Any = None, **more: Any
 ) -> dict[str, Any]:
     params = {
@@ -220,7 +220,7 @@ def stop(proxy: Proxy) -> None:
 
 def _environment(folder: Path, key: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    sources = [ROOT / "src", ROOT / "adapters/litellm/src", HERE / "site"]
+    sources = [ROOT / "src", ROOT / "lite/src", ROOT / "adapters/litellm/src", HERE / "site"]
     return {
         **kept,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",

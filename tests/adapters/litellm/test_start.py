@@ -17,6 +17,7 @@ import pytest
 from gemma_guard_litellm import GemmaGuard, NotGuarding, Refused
 from litellm.types.guardrails import GuardrailEventHooks, Mode
 
+from tests.adapters.litellm.calls import said
 from tests.adapters.litellm.proxying import (
     ROOT,
     Proxy,
@@ -217,10 +218,12 @@ def test_the_calls_in_the_examples_readme_answer_as_it_says(tmp_path: Path) -> N
     finally:
         stop(proxy)
 
-    promises = re.findall(r"holds `(\"[a-z]+\":\".*?\")`", readme)
-    assert len(answers) == len(promises) == 3
+    promises = re.findall(r"holds `(\"[a-z_]+\".*?)`", readme)
+    assert len(answers) == len(promises) == 4
     for answer, promise in zip(answers, promises, strict=True):
         assert promise in answer
+    assert said(answers[-1]) == "You can reach our friendly support team by email at [EMAIL_1], every day of the week."
+    assert "jane.doe" not in "".join(answers)
 
 
 def _shell(block: str, proxy: Proxy) -> str:

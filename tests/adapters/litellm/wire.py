@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Said = Sequence[dict[str, Any]]
@@ -13,7 +13,7 @@ _TOKENS = {"input_tokens": 3, "output_tokens": 4}
 
 
 def whole(path: str, says: Said, completion: dict[str, Any]) -> dict[str, Any]:
-    for end, answer in (
+    answers: tuple[tuple[str, Callable[[], dict[str, Any]]], ...] = (
         ("/chat/completions", lambda: completion),
         ("/completions", lambda: _text(says)),
         ("/messages", lambda: _message(says[0])),
@@ -22,7 +22,8 @@ def whole(path: str, says: Said, completion: dict[str, Any]) -> dict[str, Any]:
         ("/images/generations", _image),
         ("/moderations", _moderation),
         ("/rerank", _ranking),
-    ):
+    )
+    for end, answer in answers:
         if path.endswith(end):
             return answer()
     raise AssertionError(path)

@@ -91,6 +91,7 @@ _UNSEEN = (
     Family("evals", Label.UNGUARDED, _below(*_v1("/evals"))),
     Family("skills", Label.UNGUARDED, _below(*_v1("/skills"))),
     Family("decisions", Label.UNGUARDED, _v1("/decisions", "/systemone")),
+    Family("lens", Label.UNGUARDED, ("/lens*",)),
     Family("queue", Label.UNGUARDED, ("/queue/*",)),
     Family("mcp", Label.UNGUARDED, (*_below("/mcp", "/mcp-rest"), "/{}/mcp", "/{}/mcp/*")),
     Family("a2a", Label.UNGUARDED, ("/a2a/*", "/v1/a2a/*", "/agents")),
@@ -101,7 +102,7 @@ _LISTING = Family(
     Label.QUIET,
     (
         *_below(*_v1("/models"), "/model", "/v1/model", "/model_group"),
-        *("/guardrails/*", "/apply_guardrail", "/lens*", *_below("/v1/traces", "/v1/logs")),
+        *("/guardrails/*", "/apply_guardrail", *_below("/v1/traces", "/v1/logs")),
         *("/claude-code/*", "/introspect", "/token"),
     ),
 )
@@ -123,7 +124,8 @@ def family(method: str, path: str) -> Family:
 def _listed(method: str, path: str) -> Family:
     """Only a POST is judged: with any other method LiteLLM may pass the same path through."""
     judged = _JUDGED if method == "POST" else ()
-    for one in (*judged, _BOOKKEEPING, *_UNSEEN, _LISTING):
+    listed: tuple[Family, ...] = (*judged, _BOOKKEEPING, *_UNSEEN, _LISTING)
+    for one in listed:
         if _pattern(one).fullmatch(path):
             return one
     if _is_mapped(path):

@@ -13,19 +13,21 @@ from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.types.guardrails import GuardrailEventHooks
 
 from gemma_guard import Action, GuardError, PluginError, Stage, Verdict
-from gemma_guard_litellm import afterwards, evidence, options, selfcheck, stanzas, watch
+from gemma_guard_litellm import (
+    afterwards,
+    evidence,
+    options,
+    sdk,
+    selfcheck,
+    stanzas,
+    traffic,
+    watch,
+)
 from gemma_guard_litellm.asking import Call, ask
 from gemma_guard_litellm.guards import guard_of
 from gemma_guard_litellm.refusal import Refused, blocked, undelivered, unsupported
 from gemma_guard_litellm.shape import Message, Shape
-from gemma_guard_litellm.shapes import (
-    CHAT,
-    JUDGED_DURING,
-    MESSAGES,
-    RESPONSES,
-    of_answer,
-    of_stream,
-)
+from gemma_guard_litellm.shapes import JUDGED_DURING, SPOKEN, of_answer, of_stream
 from gemma_guard_litellm.streamed import guarded
 from gemma_guard_litellm.support import shape_of
 
@@ -71,7 +73,7 @@ class GemmaGuard(CustomGuardrail):
                 guardrail_name=guardrail_name,
                 supported_event_hooks=list(selfcheck.MODES),
                 event_hook=event_hook or [_PRE, _POST],
-                default_on=bool(default_on),
+                default_on=sdk.is_default(event_hook) if default_on is None else default_on,
             )
             self.options = options.read(gemma_guard)
             self._polite_routes = frozenset(self.options.polite)
@@ -167,15 +169,26 @@ class GemmaGuard(CustomGuardrail):
         del user_api_key_dict, response, request_headers, litellm_call_info
         return evidence.headers(data)
 
+    async def async_pre_call_deployment_hook(
+        self, kwargs: dict[str, Any], call_type: Any
+    ) -> dict[str, Any] | None:
+        """Judge what is asked through the SDK; what a proxy asks was judged as it came in."""
+        if not self._is_of_sdk(kwargs, _PRE):
+            return None
+        key = traffic.key_of(kwargs)
+        sdk.check_named(kwargs)
+        sdk.check_stream(self.guard, kwargs, Call.of(kwargs, key))
+        return await self.async_pre_call_hook(key, None, kwargs, sdk.word(call_type))
+
     async def async_post_call_success_deployment_hook(
         self, request_data: dict[str, Any], response: Any, call_type: Any
     ) -> Any:
-        """Leave what the proxy asked for to the hook above, so that it is judged once."""
-        if request_data.get("proxy_server_request"):
+        """Judge what is answered through the SDK; the hook above judges what a proxy answers."""
+        del call_type
+        if not self._is_of_sdk(request_data, _POST) or of_answer(response) is None:
             return None
-        return await super().async_post_call_success_deployment_hook(
-            request_data, response, call_type
-        )
+        key = traffic.key_of(request_data)
+        return await self.async_post_call_success_hook(request_data, key, response)
 
     async def async_post_call_streaming_iterator_hook(
         self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]
@@ -225,6 +238,10 @@ class GemmaGuard(CustomGuardrail):
         """The modes it runs in."""
         return [str(m.value) for m in selfcheck.MODES if self._event_hook_is_event_type(m)]
 
+    def _is_of_sdk(self, data: dict[str, Any], event: GuardrailEventHooks) -> bool:
+        """Whether no hook of a proxy sees this call, and it is to be judged."""
+        return not data.get("proxy_server_request") and self.should_run_guardrail(data, event)
+
     def _judges_now(self, data: Any, call_type: str) -> bool:
         """Before the call; also what LiteLLM asks no guardrail about during it."""
         should = super().should_run_guardrail
@@ -267,7 +284,7 @@ class GemmaGuard(CustomGuardrail):
 
     def _polite(self, refused: Refused, data: dict[str, Any], shape: Shape) -> Exception:
         """What LiteLLM answers as if the model had refused; elsewhere the refusal itself."""
-        if shape not in (CHAT, MESSAGES, RESPONSES):
+        if shape not in SPOKEN:
             return refused
         return ModifyResponseException(
             message=refused.said,

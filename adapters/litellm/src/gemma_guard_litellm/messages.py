@@ -17,7 +17,9 @@ _READ = {
     "server_tool_use": ("name", "input"),
 }
 _SEALED = "redacted_thinking"  # nobody but the model can read it
-_OF_RESPONSE = frozenset({"id", "type", "role", "model", "content", "stop_reason", "usage"})
+_OF_RESPONSE = frozenset(
+    {"id", "type", "role", "model", "content", "stop_reason", "usage", "_hidden_params"}
+)
 _SYSTEM = "system"
 
 

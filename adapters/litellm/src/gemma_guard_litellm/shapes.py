@@ -42,6 +42,9 @@ JUDGED_DURING = frozenset(
 )
 """The calls during which LiteLLM asks guardrails of mode `during_call`."""
 
+SPOKEN = (CHAT, MESSAGES, RESPONSES)
+"""What LiteLLM can answer as if a model had said it."""
+
 _BY_FAMILY = {
     "chat": CHAT,
     "messages": MESSAGES,

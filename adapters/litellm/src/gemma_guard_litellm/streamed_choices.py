@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gemma_guard import Cause, Gap, Part, Release, Verdict
+from gemma_guard import Cause, Gap, Part, Place, Release, Verdict
 from gemma_guard_litellm.codec import Ends, Field, Undeliverable
 from gemma_guard_litellm.texts import texts
 
@@ -26,7 +26,7 @@ class Choices:
 
     def __init__(self) -> None:
         self._ends = Ends()
-        self._calls: dict[int, tuple[Any, ...]] = {}
+        self._calls: dict[str | int, Place] = {}
         self._template: Any = None
         self._count = 1
         self._finished: set[int] = set()
@@ -46,7 +46,7 @@ class Choices:
 
     def write(self, release: Release[Any]) -> Any | None:
         """The chunk as it came, or a copy with what may be seen of it."""
-        chunk = release.chunk
+        chunk: Any = release.chunk
         if not release.is_whole:
             chunk = _written(chunk, release)
         if release.is_last:
@@ -63,10 +63,10 @@ class Choices:
         """A call is over when the next one of its choice begins."""
         for part in parts:
             if isinstance(part, Part) and part.call is not None:
-                before = self._calls.get(part.place[0])  # type: ignore[call-overload]  # an int here
-                self._calls[part.place[0]] = part.place  # type: ignore[index]  # an int here
-                if before not in (None, part.place):
-                    yield Part(before, ends=True)  # type: ignore[arg-type]  # not None
+                before = self._calls.get(part.place[0], part.place)
+                self._calls[part.place[0]] = part.place
+                if before != part.place:
+                    yield Part(before, ends=True)
 
     def _finishing(self, chunk: Any) -> Iterator[Part]:
         for choice in chunk.choices:

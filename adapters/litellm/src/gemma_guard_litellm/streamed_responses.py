@@ -98,11 +98,12 @@ class Responses:
             "incomplete_details": {"reason": "content_filter"},
             "output": [{**item, "content": [said]}],
         }
-        yield ResponseIncompleteEvent(
-            type=ResponsesAPIStreamEvents.RESPONSE_INCOMPLETE,
-            sequence_number=self._number + 1,
-            response=ResponsesAPIResponse(**response),
-        )
+        event = {
+            "type": ResponsesAPIStreamEvents.RESPONSE_INCOMPLETE,
+            "sequence_number": self._number + 1,
+            "response": ResponsesAPIResponse(**response),
+        }
+        yield ResponseIncompleteEvent.model_validate(event)
 
     def _note(self, event: Mapping[str, Any], kind: str) -> None:
         self._number = event.get("sequence_number") or self._number + 1

@@ -18,6 +18,12 @@ _QUIET = frozenset(
     }
 )
 
+# of a call without a body: what says something to a model
+_SPEAKING = (
+    *("tools", "functions", "response_format", "prediction", "suffix", "stop", "documents"),
+    *("tool_choice", "web_search_options", "text", "prompt"),
+)
+
 
 def beside(data: Mapping[str, Any], judged: Collection[str]) -> dict[str, Any]:
     """A message of every text in the request but those under the keys in `judged`."""
@@ -32,7 +38,7 @@ def beside(data: Mapping[str, Any], judged: Collection[str]) -> dict[str, Any]:
 
 def _body(data: Mapping[str, Any]) -> tuple[str, ...]:
     request = data.get("proxy_server_request") or {}
-    return tuple(request.get("body") or ()) or ("tools", "functions", "response_format")
+    return tuple(request.get("body") or _SPEAKING)
 
 
 def texts(tree: Any, *, keys: bool = False) -> Iterator[str]:
