@@ -20,7 +20,7 @@ from gemma_guard_langchain.messages import Reading, redacted
 from gemma_guard_langchain.refusing import Guarded
 from gemma_guard_langchain.seclusion import Secluded, aunheard, unheard
 from gemma_guard_langchain.valuechunks import ValueStream
-from gemma_guard_langchain.values import answers, is_message, is_text, read_values
+from gemma_guard_langchain.values import answers, is_message, read_values
 
 _OF_THE_OUTER_RUN = frozenset({"callbacks", "run_id", "run_name"})
 

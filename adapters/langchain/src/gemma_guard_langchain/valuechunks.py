@@ -13,7 +13,7 @@ from gemma_guard_langchain.chunks import Writing, only_chunk, parts
 from gemma_guard_langchain.errors import GuardBlocked
 from gemma_guard_langchain.exchange import OnBlock, refusal
 from gemma_guard_langchain.messages import replaced
-from gemma_guard_langchain.values import is_text, read_values
+from gemma_guard_langchain.values import read_values
 
 
 class ValueStream:

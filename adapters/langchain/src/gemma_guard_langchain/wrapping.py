@@ -18,7 +18,7 @@ from gemma_guard import Fields, Guard, UsageError
 from gemma_guard_langchain.choice import GuardedChoice, is_choice
 from gemma_guard_langchain.exchange import OnBlock, Watch, watch_of
 from gemma_guard_langchain.model import GuardedFields, GuardedModel, watched
-from gemma_guard_langchain.refusing import UnlessBlocked
+from gemma_guard_langchain.refusing import Guarded, UnlessBlocked
 from gemma_guard_langchain.runnable import GuardedRunnable
 
 Wrapped = TypeVar("Wrapped", bound=Runnable[Any, Any])
@@ -45,16 +45,17 @@ def wrap(
     watch = watch_of(guard, route, trusted, on_block)
     if not isinstance(runnable, Runnable):
         raise UsageError(f"wrap: a runnable is needed, got {type(runnable).__name__}")
-    return cast("Wrapped", _guarded(runnable, watch))
+    return cast("Wrapped", _again(runnable, watch) or guarded(runnable, watch))
 
 
-def _guarded(runnable: Any, watch: Watch) -> Any:
-    if isinstance(runnable, GuardedModel | GuardedRunnable):
-        return _again(runnable, watch)
+def guarded(runnable: Any, watch: Watch) -> Any:
+    """`runnable` with a guard in it, or itself if it has one."""
+    if isinstance(runnable, Guarded):
+        return runnable
     if isinstance(runnable, BaseChatModel):
         return watched(runnable, watch)
     if _holds_a_model(runnable):
-        return _with_models(runnable, partial(_guarded, watch=watch))
+        return _with_models(runnable, partial(guarded, watch=watch))
     return GuardedRunnable(runnable, watch)
 
 
@@ -69,39 +70,42 @@ def _holds_a_model(runnable: Any) -> bool:
     return isinstance(runnable, BaseChatModel) or is_choice(runnable)
 
 
-def _with_models(runnable: Any, guarded: Any) -> Any:
+def _with_models(runnable: Any, guard_it: Any) -> Any:
     if isinstance(runnable, RunnableBindingBase):
-        return runnable.model_copy(update=_rebound(runnable, guarded))
+        return runnable.model_copy(update=_rebound(runnable, guard_it))
     if isinstance(runnable, RunnableConfigurableFields):
         return GuardedFields(
-            default=guarded(runnable.default), fields=runnable.fields, config=runnable.config
+            default=guard_it(runnable.default), fields=runnable.fields, config=runnable.config
         )
     if isinstance(runnable, RunnableConfigurableAlternatives):
-        others = {name: _lazily(other, guarded) for name, other in runnable.alternatives.items()}
-        changed = {"default": guarded(runnable.default), "alternatives": others}
+        others = {name: _lazily(other, guard_it) for name, other in runnable.alternatives.items()}
+        changed = {"default": guard_it(runnable.default), "alternatives": others}
         return runnable.model_copy(update=changed)
     if isinstance(runnable, RunnableWithFallbacks):
-        fallbacks = list(map(guarded, runnable.fallbacks))
-        changed = {"runnable": guarded(runnable.runnable), "fallbacks": fallbacks}
+        fallbacks = list(map(guard_it, runnable.fallbacks))
+        changed = {"runnable": guard_it(runnable.runnable), "fallbacks": fallbacks}
         return runnable.model_copy(update=changed)
-    return GuardedChoice(runnable, guarded)
+    return GuardedChoice(runnable, guard_it)
 
 
-def _rebound(binding: Any, guarded: Any) -> dict[str, Any]:
-    changed = {"bound": guarded(binding.bound)}
+def _rebound(binding: Any, guard_it: Any) -> dict[str, Any]:
+    changed = {"bound": guard_it(binding.bound)}
     if isinstance(binding, RunnableRetry):
         changed["retry_exception_types"] = UnlessBlocked(binding.retry_exception_types)
     return changed
 
 
-def _lazily(made: Any, guarded: Any) -> Any:
+def _lazily(made: Any, guard_it: Any) -> Any:
     """An alternative, or what makes one."""
     if isinstance(made, Runnable):
-        return guarded(made)
-    return lambda: guarded(made())
+        return guard_it(made)
+    return lambda: guard_it(made())
 
 
 def _again(runnable: Any, watch: Watch) -> Any:
+    """`runnable` if it is guarded already, in the same way."""
+    if not isinstance(runnable, GuardedModel | GuardedRunnable):
+        return None
     if runnable._watch != watch:  # noqa: SLF001  a friend
         raise UsageError("it is guarded already, in another way; wrap what it was made of")
     return runnable
