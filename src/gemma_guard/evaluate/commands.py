@@ -54,7 +54,8 @@ def evaluate(
         _refuse_odd(scorer, run=run, report=report, compare=compare)
         columns = _columns(text, response, harmful, label, source)
         found = {}
-        for judge in scorer or [None]:
+        judges: list[str | None] = list(scorer) if scorer else [None]
+        for judge in judges:
             kept = report / f"{judge or 'run'}.jsonl" if report else run
             order = _order(files, columns, kept, concurrency)
             one = found[judge or "run"] = _judged(_candidate(config, judge, route), order)
@@ -142,10 +143,12 @@ def accept(
         found = accepting.accept(weights, order, out, watched)
         show(found.report())
         _write_page(out, {each.template: each.run for each in found.tried}, ())
-        if target:
-            best = accepting.configured(weights, found.best.template, out)
-            _propose(best, order, target, None, out)
-        typer.echo(accepting.ENDING)
+        try:
+            if target:
+                best = accepting.configured(weights, found.best.template, out)
+                _propose(best, order, target, None, out)
+        finally:
+            typer.echo(accepting.ENDING)
 
 
 def _propose(
