@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ def evaluate(
     run: o.RunPath = None,
     compare: o.Compare = None,
     show_text: o.ShowText = False,
+    streamed: o.Streamed = False,
     concurrency: o.Concurrency = 16,
 ) -> None:
     """Judge labelled rows as live traffic would be, and say how good that was.
@@ -57,7 +59,7 @@ def evaluate(
         judges: list[str | None] = list(scorer) if scorer else [None]
         for judge in judges:
             kept = report / f"{judge or 'run'}.jsonl" if report else run
-            order = _order(files, columns, kept, concurrency)
+            order = replace(_order(files, columns, kept, concurrency), is_streamed=streamed)
             one = found[judge or "run"] = _judged(_candidate(config, judge, route), order)
             _show_run(one, as_json=as_json)
             if show_text:
