@@ -30,7 +30,7 @@ from gemma_guard.evaluate.results import Codes, Floats
 
 WORDS = ("tickets", "train", "weather", "museum", "what", "dinner", "rice", "idiot", "vermin")
 SIZES = (10_000, 100_000, 400_000)
-REPEATS = 4_000
+REPEATS = 3_000
 DRAWS = 1_000
 
 # rows, share of violations, distance between the two kinds in standard deviations

@@ -279,6 +279,7 @@ class Guard:
         claimed: Fields | None = None,
         tighten: Mapping[str, Bands] | None = None,
         tenant: str = "",
+        priority: Priority = Priority.LIVE,
     ) -> tuple[Pacing, Bench]:
         """Who judges a stream, and how it is held back meanwhile."""
 
@@ -290,7 +291,7 @@ class Guard:
             pacing = resolve(service).pacing
         if messages is not None and prompt is None:
             prompt = answered(messages)
-        bench = Bench(self._begun, resolve, self._judged, prompt, tenant)
+        bench = Bench(self._begun, resolve, self._judged, prompt, tenant, priority)
         return replace(pacing, mode="buffer") if buffer else pacing, bench
 
     async def _judged(self, case: Case, service: Service) -> Outcome:

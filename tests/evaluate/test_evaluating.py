@@ -64,6 +64,31 @@ def test_answers_are_judged_at_the_output_stage_with_what_they_answer(tmp_path: 
     assert run.violation["harassment"].tolist() == [0.55]
 
 
+def test_a_streamed_answer_is_judged_as_the_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    answers = [
+        "Nothing of the kind. " * 9,
+        "Well. " * 20 + "You are worthless.",
+        "Only an idiot would.",
+    ]
+    rows = ({"text": "Why?", "response": answer, "harassment": 1} for answer in answers)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    whole, streamed = (
+        asyncio.run(
+            evaluating.evaluate(
+                candidates.candidate(None, scorer="fake"),
+                evaluating.Order((path,), is_streamed=is_streamed),
+            )
+        )
+        for is_streamed in (False, True)
+    )
+
+    assert streamed.subject.route == "default, answers streamed"
+    assert streamed.is_judged.all()
+    assert streamed.action.tolist() == whole.action.tolist()
+    assert streamed.violation["harassment"].tolist() == whole.violation["harassment"].tolist()
+
+
 def test_the_bands_and_the_judge_are_those_of_the_route(tmp_path: Path) -> None:
     config = tmp_path / "guard.yaml"
     config.write_text(

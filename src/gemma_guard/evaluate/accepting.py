@@ -45,7 +45,7 @@ class Weights:
     dtype: str
     device: str
 
-    def written(self, template: str) -> str:
+    def written(self, template: str, pack: str) -> str:
         """A guard.yaml with these weights as its judge."""
         judge = {
             "type": JUDGE,
@@ -54,7 +54,7 @@ class Weights:
             "dtype": self.dtype,
             "devices": [self.device],
         }
-        route = {"packs": ["default"], "scorer": JUDGE}
+        route = {"packs": [pack], "scorer": JUDGE}
         return dump({"scorers": {JUDGE: judge}, "routes": {"default": route}})
 
 
@@ -96,9 +96,18 @@ class Accepted:
 
 
 def configured(weights: Weights, template: str, folder: Path) -> Candidate:
-    """A guard with these weights, from a guard.yaml that is written to `folder`."""
+    """A guard with these weights, from a guard.yaml that is written to `folder`.
+
+    For a template that has no words for answers there is a pack beside it that judges none.
+    """
+    pack = "default"
+    if Stage.OUTPUT not in TEMPLATES[template].forms:
+        prompts = tuple(replace(policy, output=None) for policy in default().policies)
+        pack = "./prompts_only.pack.yaml"
+        only = replace(default(), name="prompts_only", policies=prompts)
+        (folder / pack).write_text(only.to_yaml(), encoding="utf-8")
     path = folder / f"{template}.yaml"
-    path.write_text(weights.written(template), encoding="utf-8")
+    path.write_text(weights.written(template, pack), encoding="utf-8")
     return candidate(path, is_raw=True)
 
 

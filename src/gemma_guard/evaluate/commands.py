@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ def evaluate(
     run: o.RunPath = None,
     compare: o.Compare = None,
     show_text: o.ShowText = False,
+    streamed: o.Streamed = False,
     concurrency: o.Concurrency = 16,
 ) -> None:
     """Judge labelled rows as live traffic would be, and say how good that was.
@@ -54,9 +56,10 @@ def evaluate(
         _refuse_odd(scorer, run=run, report=report, compare=compare)
         columns = _columns(text, response, harmful, label, source)
         found = {}
-        for judge in scorer or [None]:
+        judges: list[str | None] = list(scorer) if scorer else [None]
+        for judge in judges:
             kept = report / f"{judge or 'run'}.jsonl" if report else run
-            order = _order(files, columns, kept, concurrency)
+            order = replace(_order(files, columns, kept, concurrency), is_streamed=streamed)
             one = found[judge or "run"] = _judged(_candidate(config, judge, route), order)
             _show_run(one, as_json=as_json)
             if show_text:
@@ -142,10 +145,12 @@ def accept(
         found = accepting.accept(weights, order, out, watched)
         show(found.report())
         _write_page(out, {each.template: each.run for each in found.tried}, ())
-        if target:
-            best = accepting.configured(weights, found.best.template, out)
-            _propose(best, order, target, None, out)
-        typer.echo(accepting.ENDING)
+        try:
+            if target:
+                best = accepting.configured(weights, found.best.template, out)
+                _propose(best, order, target, None, out)
+        finally:
+            typer.echo(accepting.ENDING)
 
 
 def _propose(

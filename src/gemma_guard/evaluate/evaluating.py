@@ -23,12 +23,16 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to evaluate: files, columns, where to keep the run, how many rows at once."""
+    """What to evaluate: files, columns, where to keep the run, how many rows at once.
+
+    `is_streamed`: answers are judged as they would come from a model, chunk by chunk.
+    """
 
     paths: tuple[Path, ...]
     columns: Columns = field(default_factory=Columns)
     kept: Path | None = None
     concurrency: int = 16
+    is_streamed: bool = False
 
 
 def unseen(_done: int, _rows: int) -> None:
@@ -39,7 +43,7 @@ async def evaluate(candidate: Candidate, order: Order, progress: Progress = unse
     """Judge every row that is not judged yet; raises `UsageError` before the first where it can."""
     columns = mapped(order.columns, candidate.policies)
     rows = survey(order.paths, columns, candidate.policies).rows
-    subject = await _subject(candidate, order.paths, columns)
+    subject = await _subject(candidate, order, columns)
     collected = Collected(candidate.policies)
     file = RunFile.begin(order.kept, subject, collected) if order.kept else None
     done = _seen(collected, rows)
@@ -55,7 +59,13 @@ async def evaluate(candidate: Candidate, order: Order, progress: Progress = unse
     began, before = time.perf_counter(), len(collected)
     try:
         left = _left(order.paths, columns, done)
-        await judged.judge(candidate, left, take, concurrency=order.concurrency)
+        await judged.judge(
+            candidate,
+            left,
+            take,
+            concurrency=order.concurrency,
+            is_streamed=order.is_streamed,
+        )
     finally:
         if file:
             file.close()
@@ -63,18 +73,18 @@ async def evaluate(candidate: Candidate, order: Order, progress: Progress = unse
     return collected.run(subject, seconds=seconds, concurrency=order.concurrency)
 
 
-async def _subject(candidate: Candidate, paths: Sequence[Path], columns: Columns) -> Subject:
+async def _subject(candidate: Candidate, order: Order, columns: Columns) -> Subject:
     health = await candidate.guard.health()
     for one in health:
         if one.harmful is None:
             raise UsageError(f"the judge {one.scorer} does not answer: {one.reason}")
     return Subject(
         _judge(health) or "patterns only",
-        candidate.route.name,
+        candidate.route.name + (", answers streamed" if order.is_streamed else ""),
         candidate.origin,
         candidate.guard.fingerprint,
-        digest(paths, columns),
-        tuple(path.name for path in paths),
+        digest(order.paths, columns),
+        tuple(path.name for path in order.paths),
         candidate.bands,
         candidate.judged,
         tuple(one.scorer for one in health if not one.is_validated),

@@ -63,6 +63,9 @@ ShowText = Annotated[
     bool, typer.Option("--show-text", help="Also print the worst mistakes with their text.")
 ]
 Source = Annotated[str, typer.Option(help="The column to break figures down by.")]
+Streamed = Annotated[
+    bool, typer.Option("--streamed", help="Judge answers chunk by chunk, as a model gives them.")
+]
 Targets = Annotated[
     list[str],
     typer.Option(help='"fpr<=0.001", "recall>=0.95", "cost fp=1 fn=20"; "log: ..." for a band.'),
