@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gemma_guard.conversation import Passage, Reading, read
 from gemma_guard.errors import Cause, UsageError
-from gemma_guard.redaction import Cut, edits
+from gemma_guard.redaction import Cut, Placeholders, redacted
 from gemma_guard.verdict import Place, Span, Stage, rewritten
 
 
@@ -117,7 +117,8 @@ def test_every_word_can_be_written_over_where_it_stood_and_nowhere_else(
             start = passage.text.find(word)
             if start >= 0:
                 cut = Cut(Span(start, start + len(word)), "x")
-                after = rewritten(messages, edits(messages, [(passage, [cut])]))
+                made = redacted(messages, [(passage, [cut])], Placeholders())
+                after = rewritten(messages, made.edits)
                 assert json.dumps(after) == json.dumps(messages).replace(word, "[X_1]")
 
 

@@ -156,6 +156,12 @@ def read(
     return _reading(answer, _newest_user_turn(source, roles) if prompt is None else prompt)
 
 
+def answered(messages: Sequence[Message]) -> str | None:
+    """What of the user an answer to `messages` would answer."""
+    answer: Message = {"role": "assistant"}
+    return read([*messages, answer], Stage.OUTPUT).prompt
+
+
 def _newest_user_turn(messages: Sequence[Message], roles: Sequence[str]) -> str | None:
     """The text of the user messages that came last before the answer, joined."""
     end = len(messages) - 1

@@ -108,17 +108,21 @@ class _Found:
         if self.action < Action.REDACT or not self.is_enforced:
             return []
         name, spans = self.rule.policy.name, self.score.spans
+        before = self.score.violation
         if self.rule.policy.patterns is None:
-            return [Cut(span, name, numbered=False) for span in spans]
+            return [Cut(span, name, numbered=False, policy=name, before=before) for span in spans]
         labels = (name if span.kind in _POLICYS_OWN else span.kind for span in spans)
-        return [Cut(span, label) for span, label in zip(spans, labels, strict=True)]
+        return [
+            Cut(span, label, policy=name, before=before)
+            for span, label in zip(spans, labels, strict=True)
+        ]
 
     def taken_out(self, passage: Passage) -> tuple[Finding, list[Cut]]:
         """The same for a passage of the history: what would block is removed whole."""
         finding = self.finding(passage)
         if finding.action is not Action.BLOCK or not self.is_enforced:
             return finding, self.cuts()
-        return replace(finding, action=Action.REDACT), _whole(passage, self.rule.policy.name)
+        return replace(finding, action=Action.REDACT), _whole(finding, passage)
 
 
 def _exempted(
@@ -159,20 +163,31 @@ def _decided(found: Sequence[tuple[Finding, Sequence[Cut]]]) -> Decided:
     return Decided(action, findings, tuple(cut for _, cuts in found for cut in cuts))
 
 
+def held_from(route: Route, stage: Stage, answers: Sequence[Answers]) -> int | None:
+    """Where, in a text that is judged alone, something begins that may still become a violation."""
+    if len(answers) != 1:
+        return None
+    found = [
+        heard.scores[place].hold_from
+        for rule, bands, ask, place in route.plans[stage].rules
+        if (heard := answers[0][ask]) and bands.enforces and not rule.shadow
+    ]
+    return min((at for at in found if at is not None), default=None)
+
+
 def taken_out(decided: Decided, passage: Passage) -> Decided:
     """The same with the whole passage cut, where anything of it was."""
-    acting = [f.policy for f in decided.findings if f.action is Action.REDACT and f.is_enforced]
-    if not acting:
-        return decided
-    return replace(decided, cuts=tuple(_whole(passage, acting[0])))
+    acting = [f for f in decided.findings if f.action is Action.REDACT and f.is_enforced]
+    return replace(decided, cuts=tuple(_whole(acting[0], passage))) if acting else decided
 
 
-def _whole(passage: Passage, label: str) -> list[Cut]:
+def _whole(finding: Finding, passage: Passage) -> list[Cut]:
     """All of it but the name of a called function: no API takes one with a placeholder in it."""
+    name, before = finding.policy, finding.violation
     pieces = passage.pieces or (Piece(0, len(passage.text), passage.place),)
     spared = [piece for piece in pieces if len(pieces) > 1 and piece.place[-1:] == ("name",)]
-    left = (piece for piece in pieces if piece not in spared)
-    return [Cut(Span(piece.start, piece.end), label, numbered=False) for piece in left]
+    spans = [Span(piece.start, piece.end) for piece in pieces if piece not in spared]
+    return [Cut(span, name, numbered=False, policy=name, before=before) for span in spans]
 
 
 def escalate(decided: Decided) -> Decided:

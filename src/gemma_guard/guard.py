@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from gemma_guard.bench import Bench
 from gemma_guard.cache import ScoreCache
 from gemma_guard.configuration import PATTERN_SCORER, ScorerSpec, Settings, Upkeep
-from gemma_guard.conversation import Message
+from gemma_guard.conversation import Message, answered
 from gemma_guard.counters import PrometheusSink
-from gemma_guard.decision import gap_action, worst
 from gemma_guard.errors import NotServing, UsageError, unknown
 from gemma_guard.exemption import warnings
+from gemma_guard.flow import Flow, Read, SyncFlow
 from gemma_guard.health import Health, examine
 from gemma_guard.judging import Case, Outcome, Source, judge
+from gemma_guard.pacing import Pacing
 from gemma_guard.policy import Bands, Policy
 from gemma_guard.portal import Portal
 from gemma_guard.records import JsonLinesSink, LoggerSink, Sink, logger
 from gemma_guard.route import DEFAULT, Fields, Route, Routes, Rule
-from gemma_guard.scorer import Scorer
+from gemma_guard.scorer import Priority, Scorer
 from gemma_guard.service import Service, close, make
+from gemma_guard.streaming import Piece, Release, Said, as_it_is, one_text
 from gemma_guard.upkeep import Chores, Upkeeping, is_wanted
-from gemma_guard.verdict import Action, Stage, Verdict, rewritten
+from gemma_guard.verdict import Stage, Verdict
+from gemma_guard.verdicts import record, verdict_on
+
+C = TypeVar("C")
 
 _GIVEN = "given"
 _LONG_CHARS = 50_000  # some milliseconds of hashing and searching
@@ -57,6 +71,7 @@ class Guard:
         self._own_sinks = None if sinks is None else tuple(sinks)
         self._cache = _cache(settings.upkeep)
         self._service = self._made(settings)
+        self._service.observe()
         self._portal = Portal()
         self._long_texts = Portal()
         self._reloading = asyncio.Lock()
@@ -98,6 +113,7 @@ class Guard:
         claimed: Fields | None = None,
         tighten: Mapping[str, Bands] | None = None,
         tenant: str = "",
+        priority: Priority = Priority.LIVE,
     ) -> Verdict:
         """Judge one text, or messages in the form of OpenAI, Anthropic or LangChain.
 
@@ -105,7 +121,7 @@ class Guard:
         message, as the answer to the newest user turn. `prompt` is what an output text answers.
         `route` names the floor; otherwise the `trusted` fields choose it. `claimed` fields and
         `tighten` (policy → bands) can only make it stricter. Known scores are shared only within
-        one `tenant`.
+        one `tenant`. Checks nobody waits for have `priority` BACKGROUND: live ones go before them.
 
         Whatever happens to the judging is told by the verdict. Raises `UsageError` for a wrong
         call and `NotServing` after `aclose`.
@@ -117,11 +133,10 @@ class Guard:
             chosen = service.settings.routes.resolve(route, trusted=trusted, claimed=claimed)
             if tighten:
                 chosen = service.tightened(chosen, tighten)
-            case = Case(source, chosen, stage, prompt, tenant)
-            judging = judge(case, service.panel)
-            outcome = await (self._aside(judging) if _is_long(source) else judging)
-            verdict = _verdict(outcome, case, service, alone=text, began=began)
-            _record(verdict, service.sinks)
+            case = Case(source, chosen, stage, prompt, tenant, priority=priority)
+            outcome = await self._judged(case, service)
+            verdict = verdict_on(outcome, case, service, alone=text, began=began)
+            record(verdict, service.sinks)
         return verdict
 
     def check_sync(self, text: str | None = None, **options: Any) -> Verdict:
@@ -131,6 +146,45 @@ class Guard:
         """
         self._refuse_if_closed()
         return self._portal.call(self.check(text, **options))
+
+    def stream(
+        self, chunks: AsyncIterable[str], *, buffer: bool = False, **options: Any
+    ) -> AsyncGenerator[Piece, None]:
+        """`chunks` of an answer, each as soon as it may be seen; what is redacted, redacted.
+
+        `prompt` is what is answered, or `messages` the conversation that led to it; the other
+        `options` are those of `check`. How long a text is held is for the route to say; with
+        `buffer` it is held to the end. Closing the generator closes `chunks`.
+        Raises what `chunks` raises, after what came before that and may be seen.
+        """
+        pacing, bench = self._bench(buffer=buffer, **options)
+        return Flow(pacing, bench, one_text, Said().piece).of(chunks)
+
+    def stream_sync(
+        self, chunks: Iterable[str], *, buffer: bool = False, **options: Any
+    ) -> Generator[Piece, None, None]:
+        """`stream` for sync code; also inside a running loop, which waits for the scorer."""
+        pacing, bench = self._bench(buffer=buffer, **options)
+        submit = self._portal.submit
+        return SyncFlow(pacing, bench, one_text, Said().piece, submit=submit).of(chunks)
+
+    def stream_chunks(
+        self, chunks: AsyncIterable[C], read: Read[C], *, buffer: bool = False, **options: Any
+    ) -> AsyncGenerator[Release[C], None]:
+        """`stream` for chunks of any kind; `read` says what texts one of them adds to.
+
+        For adapters: see `Part` and `Release`. Chunks go on in the order they came.
+        """
+        pacing, bench = self._bench(buffer=buffer, **options)
+        return Flow(pacing, bench, read, as_it_is).of(chunks)
+
+    def stream_chunks_sync(
+        self, chunks: Iterable[C], read: Read[C], *, buffer: bool = False, **options: Any
+    ) -> Generator[Release[C], None, None]:
+        """`stream_chunks` for sync code. While a source keeps silent nothing is let go."""
+        pacing, bench = self._bench(buffer=buffer, **options)
+        submit = self._portal.submit
+        return SyncFlow(pacing, bench, read, as_it_is, submit=submit).of(chunks)
 
     @property
     def routes(self) -> Routes:
@@ -203,6 +257,35 @@ class Guard:
         if upkeep:
             await upkeep.stop()
 
+    def _bench(
+        self,
+        *,
+        buffer: bool,
+        prompt: str | None = None,
+        messages: Sequence[Message] | None = None,
+        route: str | None = None,
+        trusted: Fields | None = None,
+        claimed: Fields | None = None,
+        tighten: Mapping[str, Bands] | None = None,
+        tenant: str = "",
+    ) -> tuple[Pacing, Bench]:
+        """Who judges a stream, and how it is held back meanwhile."""
+
+        def resolve(service: Service) -> Route:
+            chosen = service.settings.routes.resolve(route, trusted=trusted, claimed=claimed)
+            return service.tightened(chosen, tighten) if tighten else chosen
+
+        with self._begun() as service:
+            pacing = resolve(service).pacing
+        if messages is not None and prompt is None:
+            prompt = answered(messages)
+        bench = Bench(self._begun, resolve, self._judged, prompt, tenant)
+        return replace(pacing, mode="buffer") if buffer else pacing, bench
+
+    async def _judged(self, case: Case, service: Service) -> Outcome:
+        judging = judge(case, service.panel)
+        return await (self._aside(judging) if _is_long(case.source) else judging)
+
     async def _aside(self, judging: Coroutine[Any, Any, Outcome]) -> Outcome:
         """Off the caller's event loop, which a long text would hold."""
         return await asyncio.wrap_future(self._long_texts.submit(judging))
@@ -220,6 +303,7 @@ class Guard:
                 await new.aclose(sparing=old)
                 raise
             self._service = new
+            new.observe()
             await old.drained()
             await old.aclose(sparing=new)
             if self._is_open:
@@ -264,14 +348,6 @@ def _cache(upkeep: Upkeep) -> ScoreCache | None:
     return ScoreCache(max_bytes=upkeep.cache_bytes, ttl_s=upkeep.cache_ttl_s)
 
 
-def _record(verdict: Verdict, sinks: Iterable[Sink]) -> None:
-    for sink in sinks:
-        try:
-            sink.write(verdict)
-        except Exception:  # noqa: BLE001  a full disk must not stop the traffic, nor go unseen
-            logger.exception("decision %s was not recorded by %r", verdict.id, sink)
-
-
 def _stage(stage: Stage | str) -> Stage:
     try:
         return Stage(stage)
@@ -289,30 +365,6 @@ def _source(text: str | None, messages: Sequence[Message] | None) -> Source:
     if not isinstance(text, str):
         raise UsageError(f"text: a str is needed, got {type(text).__name__}")
     return text
-
-
-def _verdict(
-    outcome: Outcome, case: Case, service: Service, *, alone: str | None, began: float
-) -> Verdict:
-    actions = [passage.action for passage in outcome.passages]
-    actions += [gap_action(gap, case.route) for gap in outcome.gaps]
-    action = max(actions, default=Action.ALLOW)
-    return Verdict(
-        id=os.urandom(6).hex(),
-        action=action,
-        route=case.route.name,
-        stage=case.stage,
-        fingerprint=service.fingerprint,
-        refusal=case.route.refusal,
-        ms=(time.perf_counter() - began) * 1000,
-        scores=worst([score for passage in outcome.passages for score in passage.scores]),
-        gaps=outcome.gaps,
-        findings=outcome.findings,
-        passages=outcome.passages,
-        edits=outcome.edits,
-        unvalidated=service.unvalidated(case.route, case.stage, outcome.gaps),
-        text=None if alone is None or action is Action.BLOCK else rewritten(alone, outcome.edits),
-    )
 
 
 def _is_long(source: Source) -> bool:

@@ -13,6 +13,7 @@ from gemma_guard.configuration import Upkeep
 from gemma_guard.conversation import Scope
 from gemma_guard.errors import ConfigError
 from gemma_guard.exemption import Exemption, is_hash
+from gemma_guard.pacing import Mode, Pacing
 from gemma_guard.packs import StageActionsFile, StageBandsFile
 from gemma_guard.route import (
     Fallback,
@@ -82,6 +83,24 @@ OnErrorFile: TypeAlias = Annotated[
 ]
 
 
+class StreamFile(Strict):
+    """How the streams of a route are held back, as written."""
+
+    mode: Mode | None = None
+    window_chars: Count | None = None
+    max_hold_chars: Count | None = None
+    max_hold_ms: Count | None = None
+    confirm: Count | None = None
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Check now, so that the message carries the key."""
+        self.build()
+
+    def build(self) -> Pacing:
+        """The pacing."""
+        return Pacing(**self.model_dump(exclude_none=True))
+
+
 class RouteFile(Strict):
     """One route, as written.
 
@@ -101,6 +120,7 @@ class RouteFile(Strict):
     judge_system: Flag | None = None
     scope: Scope | None = None
     history: History | None = None
+    stream: StreamFile | None = None
 
 
 class ScorerFile(BaseModel):

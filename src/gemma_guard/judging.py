@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from gemma_guard.conversation import Message, Passage, Reading, read
-from gemma_guard.decision import Answers, Decided, Heard, decide, escalate, refusals, taken_out
+from gemma_guard.decision import (
+    Answers,
+    Decided,
+    Heard,
+    decide,
+    escalate,
+    held_from,
+    refusals,
+    taken_out,
+)
 from gemma_guard.errors import Cause
 from gemma_guard.forms import forms_of, heard_of
-from gemma_guard.panel import Panel, Silence
-from gemma_guard.redaction import edits
+from gemma_guard.panel import Answer, Panel, Silence
+from gemma_guard.redaction import Placeholders, Redacted, places, redacted, unreleased
 from gemma_guard.route import Ask, Route
-from gemma_guard.scorer import Probe
-from gemma_guard.verdict import Action, Edit, Finding, Gap, Judged, Place, Score, Stage, rewritten
+from gemma_guard.scorer import Priority, Probe
+from gemma_guard.verdict import (
+    Action,
+    Edit,
+    Finding,
+    Gap,
+    Judged,
+    Place,
+    Redaction,
+    Score,
+    Stage,
+    rewritten,
+)
 
 Source: TypeAlias = str | Sequence[Message]
 
@@ -28,17 +48,27 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     gaps: tuple[Gap, ...] = ()
     edits: tuple[Edit, ...] = ()
+    redactions: tuple[Redaction, ...] = ()
+    hold_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is to be judged, and by which rules."""
+    """What is to be judged, and by which rules.
+
+    A text of the stream called `stream` can no longer be redacted in its first `released`
+    characters.
+    """
 
     source: Source = field(repr=False)
     route: Route
     stage: Stage
     prompt: str | None = field(default=None, repr=False)
     tenant: str = ""
+    stream: str | None = None
+    released: int = 0
+    placeholders: Placeholders = field(default_factory=Placeholders)
+    priority: Priority = Priority.LIVE
 
     def read(self, source: Source | None = None) -> Reading:
         """What of the source, or of one written in its place, is judged."""
@@ -81,14 +111,17 @@ class _Hearing:
         """What becomes of the passages of `reading`."""
         answers = await self._answers(reading.passages)
         decided = self._decide(reading.passages, answers)
-        edited: tuple[Edit, ...] = ()
+        hold_from = held_from(self.case.route, self.case.stage, answers)
+        made = Redacted()
         if any(d.action is Action.REDACT for d in decided):
-            decided, edited = await self._redact(reading.passages, decided)
+            decided, made = await self._redact(reading.passages, decided)
         return Outcome(
             self._judged(reading.passages, decided, answers),
             tuple(finding for d in decided for finding in d.findings),
             tuple(dict.fromkeys(self.gaps)),  # a redacted text is asked about again
-            edited,
+            made.edits,
+            made.redactions,
+            hold_from,
         )
 
     def _decide(self, passages: Sequence[Passage], answers: Sequence[Answers]) -> list[Decided]:
@@ -119,12 +152,12 @@ class _Hearing:
         policies, stage, exempted = ask.policies, self.case.stage, self.case.route.phrases()
         forms = [forms_of(p.text, exempted) for p in passages]
         probes = [
-            Probe(text, policies, stage, self.prompt)
+            Probe(text, policies, stage, self.prompt, self.case.stream, self.case.tenant)
             for passage, form in zip(passages, forms, strict=True)
             for text in (form.texts if form else (passage.text,))
         ]
         until = self._deadline_of(ask)
-        answer = await self.panel.ask(ask.scorer, probes, until, tenant=self.case.tenant)
+        answer = await self._ask(ask.scorer, probes, until)
         if not isinstance(answer, Silence):
             return heard_of(forms, answer)
         instead, judged_by = await self._fallback(ask, probes, answer)
@@ -132,6 +165,10 @@ class _Hearing:
         if instead is None:
             return [None] * len(passages)
         return [heard._replace(instead=True) for heard in heard_of(forms, instead)]
+
+    async def _ask(self, scorer: str, probes: Sequence[Probe], deadline: float) -> Answer:
+        tenant, priority = self.case.tenant, self.case.priority
+        return await self.panel.ask(scorer, probes, deadline, tenant=tenant, priority=priority)
 
     def _deadline_of(self, ask: Ask) -> float:
         """Half of the time left is kept for a fallback: a judge that hangs would use up all."""
@@ -145,57 +182,92 @@ class _Hearing:
         fallback = self.case.route.fallback
         if fallback is None or not silence.cause.is_judges or ask.policies[0].patterns:
             return None, None
-        answer = await self.panel.ask(
-            fallback.scorer, probes, self.deadline, tenant=self.case.tenant
-        )
+        answer = await self._ask(fallback.scorer, probes, self.deadline)
         return (None, None) if isinstance(answer, Silence) else (answer, fallback.scorer)
 
     async def _redact(
         self, passages: Sequence[Passage], decided: Sequence[Decided]
-    ) -> tuple[list[Decided], tuple[Edit, ...]]:
+    ) -> tuple[list[Decided], Redacted]:
         """Redact, then judge what is left by the same rules: it passes, or it is blocked.
 
         A turn of the history that does not pass in part is taken out whole before that.
         """
         both = list(zip(passages, decided, strict=True))
-        edited, failing = await self._tried(both)
+        made, failing = await self._tried(both)
         older = {p.place for p, _ in both if not p.is_newest and p.place in failing}
         if older and self.case.route.history == "redact":
             both = [(p, taken_out(d, p) if p.place in older else d) for p, d in both]
-            edited, failing = await self._tried(both)
+            made, failing = await self._tried(both)
         return [
             escalate(d) if d.action is Action.REDACT and p.place in failing else d for p, d in both
-        ], edited
+        ], made
 
-    async def _tried(
-        self, both: Sequence[tuple[Passage, Decided]]
-    ) -> tuple[tuple[Edit, ...], set[Place]]:
+    async def _tried(self, both: Sequence[tuple[Passage, Decided]]) -> tuple[Redacted, set[Place]]:
         """The redacted texts, and the places that are still not fine."""
-        cut = [(p, d.cuts) for p, d in both if d.action is Action.REDACT]
-        edited = edits(self.case.source, cut)
+        cut = [
+            (p, unreleased(d.cuts, self.case.released))
+            for p, d in both
+            if d.action is Action.REDACT
+        ]
+        made = redacted(self.case.source, cut, self.case.placeholders)
         fine = {p.text for p, d in both if d.action < Action.REDACT}
-        failing = await self._failing(rewritten(self.case.source, edited), fine)
+        again = await self._again(rewritten(self.case.source, made.edits), fine)
+        failing = {a.place for a in again if not self._passes(a)}
         to_blame = {p.place for p, _ in cut}
         if not failing <= to_blame:  # what was fine is not so any more: none of it goes on
             failing = to_blame
-        return edited, failing
+        return made.scored(_Rescored(again)), failing
 
-    async def _failing(self, source: Any, fine: set[str]) -> set[Place]:
-        """The places of what is still not fine, or was not heard, in a redacted `source`."""
-        again = self.case.read(source)
-        left = [p for p in again.passages if p.text not in fine]
+    def _passes(self, again: _Again) -> bool:
+        """Whether nothing more is to be redacted, and everyone was heard who has to be."""
+        all_heard = None not in again.answers or self.case.route.on_error == "fail_open"
+        return again.decided.action < Action.REDACT and all_heard
+
+    async def _again(self, source: Any, fine: set[str]) -> list[_Again]:
+        """What is made of a redacted `source`, those parts left out that were `fine` before."""
+        left = [p for p in self.case.read(source).passages if p.text not in fine]
         answers = await self._answers(left)
-        return {
-            p.place
+        return [
+            _Again(p, a, d)
             for p, a, d in zip(left, answers, self._decide(left, answers), strict=True)
-            if d.action >= Action.REDACT or any(heard is None for heard in a)
-        }
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A passage that was judged again, redacted."""
+
+    passage: Passage
+    answers: Answers
+    decided: Decided
+
+    @property
+    def place(self) -> Place:
+        return self.passage.place
+
+
+class _Rescored:
+    """What a policy scores at a place once that is redacted: the worst of the passages there."""
+
+    def __init__(self, again: Iterable[_Again]) -> None:
+        self._found: dict[tuple[Place, str], float] = {}
+        for each in again:
+            for score in _scores(each.answers):
+                for place in places(each.passage):
+                    key = (place, score.policy)
+                    self._found[key] = max(self._found.get(key, 0.0), score.violation)
+
+    def __call__(self, place: Place, policy: str) -> float:
+        return self._found.get((place, policy), 0.0)
 
 
 def _scores(answers: Answers) -> tuple[Score, ...]:
-    if len(answers) == 1:
-        return answers[0].scores if answers[0] else ()
-    return tuple([score for heard in answers if heard for score in heard.scores])
+    """What is kept of what was said; where a stream is held is over once that was decided."""
+    if len(answers) == 1 and answers[0]:
+        said: Iterable[Score] = answers[0].scores
+    else:
+        said = [score for heard in answers if heard for score in heard.scores]
+    return tuple([s if s.hold_from is None else replace(s, hold_from=None) for s in said])
 
 
 def _gaps(

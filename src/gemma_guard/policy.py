@@ -65,6 +65,11 @@ class Bands:
         """As written in YAML."""
         return "{" + ", ".join(f"{action}: {at:g}" for action, at in self.thresholds) + "}"
 
+    @property
+    def enforces(self) -> bool:
+        """Whether anything is redacted or blocked."""
+        return self.redact is not None or self.block is not None
+
     def judge(self, violation: float) -> tuple[Action, float]:
         """The hardest action whose threshold is reached, with that threshold; inf if none is."""
         for reached in reversed(self.thresholds):

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from gemma_guard.conversation import Scope
 from gemma_guard.errors import ConfigError, UsageError, unknown
 from gemma_guard.exemption import Exemption, Phrases, phrases_of
+from gemma_guard.pacing import Pacing, stricter
 from gemma_guard.policy import Bands, Policy
 from gemma_guard.verdict import Stage
 
@@ -96,6 +97,23 @@ class Route:
     history: History = "redact"
     exemptions: tuple[Exemption, ...] = ()
     hash_key: str = ""
+    pacing: Pacing = field(default_factory=Pacing)
+
+    def __post_init__(self) -> None:
+        """Refuse to judge a stream when it is out, where that could be too late."""
+        if self.pacing.mode == "after" and (why := self._may_stop_answers()):
+            raise ConfigError(
+                f"routes.{self.name}.stream.mode: 'after' only looks on, and {why};"
+                " use window or buffer"
+            )
+
+    def _may_stop_answers(self) -> str:
+        for rule in self.rules:
+            if rule.output and rule.output.enforces and not rule.shadow:
+                return f"policy {rule.policy.name!r} redacts or blocks answers here"
+        if self.on_error == "fail_closed" or self.fallback:
+            return "a judge that fails would block answers here (on_error is not fail_open)"
+        return ""
 
     def exemptions_for(self, rule: Rule) -> tuple[Exemption, ...]:
         """The exceptions that hold today for what `rule` finds."""
@@ -139,7 +157,7 @@ class Route:
             for rule in self.rules
             if rule.policy.name in bands
         ]
-        return replace(self, rules=(*self.rules, *extra))
+        return _held(self, rules=(*self.rules, *extra))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +232,9 @@ def tighten(floor: Route, claimed: Route) -> Route:
     So does a judge's failure: of two different fallbacks none is asked, and `on_error` decides.
     """
     rules = (*floor.rules, *(rule for rule in claimed.rules if rule not in floor.rules))
-    return replace(
+    return _held(
         floor,
+        pacing=stricter(floor.pacing, claimed.pacing),
         name=f"{floor.name}+{claimed.name}",
         rules=rules,
         on_error=claimed.on_error if claimed.on_error == "fail_closed" else floor.on_error,
@@ -226,6 +245,14 @@ def tighten(floor: Route, claimed: Route) -> Route:
         scope=claimed.scope if claimed.scope == "all" else floor.scope,
         history=claimed.history if claimed.history == "block" else floor.history,
     )
+
+
+def _held(route: Route, **changes: Any) -> Route:
+    """`route` with `changes`, its streams held in windows if they were not held so far."""
+    pacing = changes.pop("pacing", route.pacing)
+    if pacing.mode == "after":
+        pacing = replace(pacing, mode="window")
+    return replace(route, pacing=pacing, **changes)
 
 
 def _stricter_fallback(floor: Route, claimed: Route) -> Fallback | None:

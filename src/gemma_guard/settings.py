@@ -269,6 +269,8 @@ def _built(name: str, own: RouteFile, merged: Mapping[str, Any], rules: tuple[Ru
     given = {key: merged[key] for key in plain if key in merged}
     if "deadline_ms" in merged:
         given["deadline_s"] = merged["deadline_ms"] / 1000
+    if "stream" in merged:
+        given["pacing"] = merged["stream"].build()
     on_error = merged.get("on_error", "fail_closed")
     if isinstance(on_error, FallbackFile):
         given |= {"fallback": on_error.build()}

@@ -63,7 +63,9 @@ class Score:
 
     `violation` is in [0, 1], higher is worse, calibrated where a calibration is set. `raw` is the
     model's own probability and `margin` its logit gap, where it has them. `spans` are exact places
-    in the text, if the scorer knows them, and `window` the worst window of a long text.
+    in the text, if the scorer knows them, and `window` the worst window of a long text. `hold_from`
+    is where something begins that more text could turn into a violation, or make longer; a scorer
+    needs it only for probes that say `stream`.
     """
 
     policy: str
@@ -72,6 +74,7 @@ class Score:
     margin: float | None = None
     spans: tuple[Span, ...] = ()
     window: Span | None = None
+    hold_from: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is not a probability, NaN included, and a margin that is not finite."""
@@ -140,6 +143,21 @@ class Edit:
     text: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """What was taken out: `span` of the judged text at `place`, for which `text` stands now.
+
+    `before` is what `policy` scored with it, `after` without it.
+    """
+
+    place: Place = field(repr=False)  # keys of a call's input are text too
+    span: Span
+    text: str
+    policy: str
+    before: float
+    after: float
+
+
 Status: TypeAlias = Literal["scored", "degraded", "not_scanned"]
 Fault: TypeAlias = Literal["content", "request", "judge"]
 
@@ -151,7 +169,9 @@ class Verdict:
     `scores` holds the worst score per policy, `passages` the scores at each place, `gaps` what was
     not judged, `findings` each policy at or above a band, shadowed ones too. `text` is what may go
     on: the text as given, redacted where `action` is REDACT, None where it is BLOCK or where
-    messages were checked (`apply` gives those). `edits` are the redacted texts with their places.
+    messages were checked (`apply` gives those). `edits` are the redacted texts with their places,
+    `redactions` what was taken out of them. `released` are the texts, with their places, that a
+    stream had let out before it ended or was blocked.
     `unvalidated` names the policies whose judge has no calibration. `ms` is the time the check took
     in milliseconds.
     """
@@ -168,6 +188,8 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     passages: tuple[Judged, ...] = ()
     edits: tuple[Edit, ...] = ()
+    redactions: tuple[Redaction, ...] = ()
+    released: tuple[Edit, ...] = ()
     unvalidated: tuple[str, ...] = ()
     text: str | None = None
 
@@ -230,16 +252,14 @@ class Verdict:
 
 def rewritten(tree: Any, edits: Iterable[Edit]) -> Any:
     """A copy of `tree`, messages or a text, with every edit in its place."""
+    branches: dict[str | int, list[Edit]] = {}
     for edit in edits:
-        tree = _replaced(tree, edit.place, edit.text)
-    return tree
-
-
-def _replaced(tree: Any, place: Place, text: str) -> Any:
-    """A copy of `tree`, along `place` only, that ends in `text`."""
-    if not place:
-        return text
-    branch, rest = place[0], place[1:]
+        if not edit.place:
+            return edit.text
+        branches.setdefault(edit.place[0], []).append(Edit(edit.place[1:], edit.text))
+    if not branches:
+        return tree
     copy: Any = list(tree) if isinstance(tree, Sequence) else dict(tree)
-    copy[branch] = _replaced(tree[branch], rest, text)
+    for branch, inner in branches.items():
+        copy[branch] = rewritten(tree[branch], inner)
     return copy

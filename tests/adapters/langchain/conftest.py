@@ -89,7 +89,7 @@ class Local(BaseChatModel):
 
 
 class Eavesdropper(BaseCallbackHandler):
-    """Writes down whatever LangChain tells a callback after the model was asked."""
+    """Writes down whatever LangChain tells a callback of a model, and of how a chain ended."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -97,6 +97,7 @@ class Eavesdropper(BaseCallbackHandler):
     def _write(self, *args: Any, **kwargs: Any) -> None:
         self.heard.append(repr((args, kwargs)))
 
+    on_chat_model_start = on_llm_start = _write
     on_llm_new_token = on_llm_end = on_llm_error = on_stream_event = _write
     on_chain_end = on_chain_error = _write
 

@@ -14,7 +14,6 @@ from gemma_guard_langchain import GuardBlocked, wrap
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel
 
 from gemma_guard import (
@@ -292,24 +291,9 @@ def test_a_state_the_model_keeps_is_kept(guard: Guard) -> None:
     assert [guarded.invoke("hi").content for _ in range(2)] == ["one", "two"]
 
 
-def test_an_unguarded_fallback_is_refused_and_a_guarded_one_works(local: Any, guard: Guard) -> None:
-    guarded = wrap(local(answers=[BAD]), guard, on_block="raise")
-
-    with pytest.raises(UsageError, match="wrap it too"):
-        guarded.with_fallbacks([local()])
-    second = wrap(local(answers=["second"]), guard).bind_tools([Answer])
-    assert guarded.with_fallbacks([second]).invoke("hi").content == "second"
-
-
-def test_what_would_lose_the_guard_is_refused(local: Any, guard: Guard) -> None:
-    guarded = wrap(local(), guard)
-
-    with pytest.raises(UsageError, match="configurable_alternatives"):
-        guarded.configurable_alternatives(ConfigurableField("which"), other=local())
-    with pytest.raises(UsageError, match="configurable_fields"):
-        guarded.configurable_fields(model_name=ConfigurableField("name"))
+def test_a_guarded_model_is_not_pickled_without_its_guard(local: Any, guard: Guard) -> None:
     with pytest.raises(UsageError, match="pickled"):
-        pickle.dumps(guarded)
+        pickle.dumps(wrap(local(), guard))
 
 
 def test_a_guarded_model_cannot_be_loaded_from_what_is_traced(local: Any, guard: Guard) -> None:

@@ -38,6 +38,26 @@ _WORDLESS = frozenset(
     {"cache_control", "call_id", "encrypted_content", "id", "index", "signature", "status", "type"}
 )
 _NAMED_BY_THE_GUARD = frozenset({"reasoning_content", "refusal"})
+_WORDLESS_METADATA = frozenset(
+    {
+        "created",
+        "created_at",
+        "done_reason",
+        "finish_reason",
+        "guardrail",
+        "id",
+        "model",
+        "model_name",
+        "model_provider",
+        "output_version",
+        "service_tier",
+        "stop_reason",
+        "system_fingerprint",
+        "token_usage",
+        "usage",
+    }
+)
+_PLAIN_PLACES: Mapping[Place, Place] = {("content",): ("content",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +75,8 @@ def read(message: BaseMessage) -> Reading:
     `additional_kwargs` are texts. Raises `UsageError` for a message of no chat role.
     """
     message = message_chunk_to_message(message)
+    if (plain := _plain(message)) is not None:
+        return plain
     sketch = _Sketch(_role(message))
     sketch.content(message.content, ("content",))
     sketch.name(message.name)
@@ -78,6 +100,24 @@ def redacted(
         path = readings[index].places[place]
         clean[index] = _rewritten(clean[index], path, edit.text)
     return clean
+
+
+def wordless(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a provider's metadata cannot repeat an answer."""
+    return {key: value for key, value in metadata.items() if key in _WORDLESS_METADATA}
+
+
+def _plain(message: BaseMessage) -> Reading | None:
+    """A message that is one text and nothing else, as most are."""
+    content, role = message.content, _ROLES.get(message.type)
+    if type(content) is not str or not content or role is None:
+        return None
+    extras = message.additional_kwargs
+    if message.name or (extras and any(extras.values())):
+        return None
+    if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+        return None
+    return Reading({"role": role, "content": content}, _PLAIN_PLACES)
 
 
 class _Sketch:
@@ -177,7 +217,7 @@ def _rewritten(message: BaseMessage, path: Place, text: str) -> BaseMessage:
     message = message_chunk_to_message(message)
     name = str(path[0])
     changed = _replaced(getattr(message, name), path[1:], text)
-    metadata = {k: v for k, v in message.response_metadata.items() if k != "logprobs"}
+    metadata = wordless(message.response_metadata)
     return message.model_copy(update={name: changed, "response_metadata": metadata})
 
 

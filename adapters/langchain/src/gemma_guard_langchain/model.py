@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-import copy
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from types import new_class
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
     BaseRunManager,
     CallbackManagerForLLMRun,
+    Callbacks,
 )
 from langchain_core.globals import get_llm_cache
-from langchain_core.language_models import BaseChatModel, LangSmithParams
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatResult
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableWithFallbacks
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatResult, LLMResult
+from langchain_core.prompt_values import ChatPromptValue, PromptValue
+from langchain_core.runnables import (
+    ConfigurableField,
+    Runnable,
+    RunnableConfig,
+    RunnableSerializable,
+    RunnableWithFallbacks,
+    ensure_config,
+)
+from langchain_core.runnables.configurable import RunnableConfigurableFields
+from langchain_core.runnables.utils import AnyConfigurableField, Input, Output
 from langchain_core.utils.utils import LC_ID_PREFIX
-from pydantic import PrivateAttr
+from typing_extensions import override
 
-from gemma_guard import Fields, Guard, UsageError, Verdict
+from gemma_guard import UsageError, Verdict
 from gemma_guard_langchain.cache import GuardedCache
-from gemma_guard_langchain.exchange import Exchange, OnBlock, Watch, claims
-
-Model = TypeVar("Model", bound=BaseChatModel)
+from gemma_guard_langchain.claims import claims, inherited, of_config
+from gemma_guard_langchain.exchange import Exchange, Watch
+from gemma_guard_langchain.refusing import (
+    Guarded,
+    Retriable,
+    UnlessBlocked,
+    guarding,
+    refuse_unguarded,
+)
+from gemma_guard_langchain.seclusion import Secluded
+from gemma_guard_langchain.views import Model, guarded_class, private, view
 
 _NO_STREAMS = "streams are not guarded yet, so they are refused; use invoke, ainvoke or batch"
 
@@ -36,39 +53,70 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
+_NO_ALTERNATIVES = frozenset({"default_key", "prefix_keys"})
 
-def wrap(
-    model: Model,
-    guard: Guard,
-    *,
-    route: str | None = None,
-    trusted: Fields | None = None,
-    on_block: OnBlock = "refusal",
-) -> Model:
-    """The same model, with `guard` before and behind every call.
 
-    `route` or the `trusted` fields (model, key_alias, team, path) choose the route; tags and
-    metadata of a run are claimed fields and can only make it stricter. A blocked call returns the
-    route's refusal as a message, or raises `GuardBlocked` with `on_block="raise"`, with structured
-    output, and where the content was not the reason: the judge failed, or the request cannot be
-    judged. `model` itself stays unguarded. Raises `UsageError` for what cannot be wrapped.
+class GuardedModel(Guarded, _Base):
+    """What a guarded model adds to its class; `wrap` makes them.
+
+    The question is judged before LangChain tells callbacks of the call, so that they hear it as
+    the model does. The call itself is LangChain's own, on a view of this model that knows what
+    became of the question; the raw model, which is asked inside it, has no callbacks.
     """
-    if on_block not in ("refusal", "raise"):
-        raise UsageError(f"on_block: unknown value {on_block!r}; use 'refusal' or 'raise'")
-    guard.routes.resolve(route, trusted=trusted)
-    watch = Watch(guard, route, dict(trusted or {}), on_block)
-    if isinstance(model, GuardedModel):
-        _again(model, watch)
-        return model
-    if not isinstance(model, BaseChatModel):
-        raise UsageError(_not_a_chat_model(model))
-    return _watched(copy.copy(model), watch)
 
+    @override
+    def invoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **options: Any
+    ) -> AIMessage:
+        if self._asked:
+            return super().invoke(input, config, **options)
+        prompt, exchange = self._of_config(input, config, options)
+        exchange.admit(self._watch.guard.check_sync(**exchange.question()))
+        call = self._calling([exchange])
+        return super(GuardedModel, call).invoke(_seen(prompt, exchange), config, **options)
 
-class GuardedModel(_Base):
-    """What a guarded model adds to its class; `wrap` makes them."""
+    @override
+    async def ainvoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **options: Any
+    ) -> AIMessage:
+        if self._asked:
+            return await super().ainvoke(input, config, **options)
+        prompt, exchange = self._of_config(input, config, options)
+        exchange.admit(await self._watch.guard.check(**exchange.question()))
+        call = self._calling([exchange])
+        return await super(GuardedModel, call).ainvoke(_seen(prompt, exchange), config, **options)
 
-    _watch: Watch
+    @override
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **options: Any,
+    ) -> LLMResult:
+        if self._asked:
+            return super().generate(messages, stop, callbacks, **options)
+        asked = [self._of_callbacks(each, callbacks, options) for each in messages]
+        for exchange in asked:
+            exchange.admit(self._watch.guard.check_sync(**exchange.question()))
+        call, admitted = self._calling(asked), _messages(asked)
+        return super(GuardedModel, call).generate(admitted, stop, callbacks, **options)
+
+    @override
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **options: Any,
+    ) -> LLMResult:
+        if self._asked:
+            return await super().agenerate(messages, stop, callbacks, **options)
+        asked = [self._of_callbacks(each, callbacks, options) for each in messages]
+        for exchange in asked:
+            exchange.admit(await self._watch.guard.check(**exchange.question()))
+        call, admitted = self._calling(asked), _messages(asked)
+        return await super(GuardedModel, call).agenerate(admitted, stop, callbacks, **options)
 
     def _generate_with_cache(
         self,
@@ -77,23 +125,24 @@ class GuardedModel(_Base):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Every call goes through here, or comes here. The raw model gets no callbacks."""
-        check, exchange = (
-            self._watch.guard.check_sync,
-            self._exchange(messages, run_manager, kwargs),
-        )
-        verdict = check(**exchange.question())
-        if refusal := exchange.admit(verdict):
+        check = self._watch.guard.check_sync
+        exchange = self._next_asked()
+        if exchange is None:
+            exchange = self._of_run(messages, run_manager, kwargs)
+            exchange.admit(check(**exchange.question()))
+            messages = list(exchange.messages)
+        if refusal := exchange.refusal(listed=self._is_listed):
             return _identified(refusal, run_manager)
-        raw, cache = self._raw(verdict)
-        result = raw._generate_with_cache(  # noqa: SLF001  the hook, as in subclasses
-            list(exchange.messages), stop=stop, **kwargs
-        )
+        raw, cache = self._raw(exchange)
+        with Secluded():
+            result = raw._generate_with_cache(  # noqa: SLF001  the hook, as in subclasses
+                messages, stop=stop, **kwargs
+            )
         verdicts = [check(**exchange.answer(generation)) for generation in result.generations]
-        released = _identified(exchange.release(result, verdicts), run_manager)
+        released = exchange.release(result, verdicts, listed=self._is_listed)
         if cache and not _any_blocked(verdicts):
             cache.keep(released.generations)
-        return released
+        return _identified(released, run_manager)
 
     async def _agenerate_with_cache(
         self,
@@ -102,19 +151,24 @@ class GuardedModel(_Base):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        check, exchange = self._watch.guard.check, self._exchange(messages, run_manager, kwargs)
-        verdict = await check(**exchange.question())
-        if refusal := exchange.admit(verdict):
+        check = self._watch.guard.check
+        exchange = self._next_asked()
+        if exchange is None:
+            exchange = self._of_run(messages, run_manager, kwargs)
+            exchange.admit(await check(**exchange.question()))
+            messages = list(exchange.messages)
+        if refusal := exchange.refusal(listed=self._is_listed):
             return _identified(refusal, run_manager)
-        raw, cache = self._raw(verdict)
-        result = await raw._agenerate_with_cache(  # noqa: SLF001  the hook, as in subclasses
-            list(exchange.messages), stop=stop, **kwargs
-        )
+        raw, cache = self._raw(exchange)
+        with Secluded():
+            result = await raw._agenerate_with_cache(  # noqa: SLF001  the hook, as in subclasses
+                messages, stop=stop, **kwargs
+            )
         verdicts = [await check(**exchange.answer(generation)) for generation in result.generations]
-        released = _identified(exchange.release(result, verdicts), run_manager)
+        released = exchange.release(result, verdicts, listed=self._is_listed)
         if cache and not _any_blocked(verdicts):
             await cache.akeep(released.generations)
-        return released
+        return _identified(released, run_manager)
 
     def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
         return self._generate_with_cache(*args, **kwargs)
@@ -122,36 +176,48 @@ class GuardedModel(_Base):
     async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
         return await self._agenerate_with_cache(*args, **kwargs)
 
-    def with_structured_output(self, *args: Any, **kwargs: Any) -> Any:
-        """As the model's own; a blocked answer raises `GuardBlocked`, with `include_raw` too."""
-        if self._watch.on_block == "raise":
-            return super().with_structured_output(*args, **kwargs)
-        raising = replace(self._watch, on_block="raise")
-        return _watched(_unwatched(self), raising).with_structured_output(*args, **kwargs)
-
-    def with_fallbacks(
-        self, fallbacks: Sequence[Runnable[Any, Any]], **kwargs: Any
-    ) -> RunnableWithFallbacks[Any, Any]:
-        """As the model's own; raises `UsageError` for a fallback that is not guarded."""
-        if not all(map(_is_guarded, fallbacks)):
-            raise UsageError("with_fallbacks: every fallback must be a guarded model; wrap it too")
-        guarded: RunnableWithFallbacks[Any, Any] = super().with_fallbacks(fallbacks, **kwargs)
-        return guarded
-
-    def configurable_alternatives(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused: an alternative would run unguarded."""
-        raise UsageError("configurable_alternatives of a guarded model are not guarded yet")
-
-    def configurable_fields(self, **_: Any) -> NoReturn:
-        """Refused: LangChain would build the model anew, without its guard."""
-        raise UsageError("configurable_fields of a guarded model are not guarded yet")
-
     def stream(self, *_: Any, **__: Any) -> NoReturn:
         """Refused."""
         raise UsageError(_NO_STREAMS)
 
     astream = stream_events = astream_events = stream
     _stream = _astream = stream
+
+    def with_structured_output(self, *args: Any, **kwargs: Any) -> Any:
+        """As the model's own; a blocked answer raises `GuardBlocked`, with `include_raw` too."""
+        raising = view(self, type(self), _watch=replace(self._watch, on_block="raise"))
+        return super(GuardedModel, raising).with_structured_output(*args, **kwargs)
+
+    def with_retry(
+        self, *, retry_if_exception_type: Retriable = (Exception,), **options: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """As the model's own, but content that was blocked is not tried again."""
+        retriable = UnlessBlocked(retry_if_exception_type)
+        return super().with_retry(retry_if_exception_type=retriable, **options)
+
+    def with_fallbacks(
+        self, fallbacks: Sequence[Runnable[Any, Any]], **options: Any
+    ) -> RunnableWithFallbacks[Any, Any]:
+        """As the model's own; raises `UsageError` for a fallback that is not guarded."""
+        refuse_unguarded(fallbacks, "with_fallbacks")
+        return super().with_fallbacks(fallbacks, **options)
+
+    def configurable_alternatives(
+        self, which: ConfigurableField, **options: Any
+    ) -> RunnableSerializable[Any, Any]:
+        """As the model's own; raises `UsageError` for an alternative that is not guarded."""
+        guarded = {
+            name: value
+            if name in _NO_ALTERNATIVES
+            else guarding(value, "configurable_alternatives")
+            for name, value in options.items()
+        }
+        return super().configurable_alternatives(which, **guarded)
+
+    def configurable_fields(self, **fields: AnyConfigurableField) -> RunnableSerializable[Any, Any]:
+        """As the model's own; the model that LangChain builds of the fields is guarded too."""
+        super().configurable_fields(**fields)  # refuses what is no field of the model
+        return GuardedFields(default=self, fields=fields)
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -166,87 +232,115 @@ class GuardedModel(_Base):
     def __reduce_ex__(self, _: Any) -> NoReturn:
         raise UsageError("a guarded model cannot be pickled; pickle the model and wrap it again")
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        """What the raw model says of itself, whose class name is part of it."""
-        raw = _unwatched(self)
-        return raw._get_ls_params(stop=stop, **kwargs)  # noqa: SLF001  the hook, as in subclasses
+    @property
+    def _watch(self) -> Watch:
+        watch: Watch = private(self)["_watch"]
+        return watch
+
+    @property
+    def _asked(self) -> deque[Exchange] | None:
+        """The questions of the call under way that are judged already, in order."""
+        return private(self).get("_asked")
+
+    def _next_asked(self) -> Exchange | None:
+        return self._asked.popleft() if self._asked else None
+
+    def _calling(self, asked: Sequence[Exchange]) -> Self:
+        """This model in a call whose questions are judged already."""
+        return view(self, type(self), _asked=deque(asked))
+
+    @property
+    def _is_listed(self) -> bool:
+        return self.output_version == "v1"
+
+    def _of_config(
+        self, given: LanguageModelInput, config: RunnableConfig | None, options: Mapping[str, Any]
+    ) -> tuple[PromptValue, Exchange]:
+        tags, metadata = of_config(ensure_config(config))
+        prompt = self._convert_input(given)
+        return prompt, self._exchange(prompt.to_messages(), tags, metadata, options)
+
+    def _of_callbacks(
+        self, messages: Sequence[BaseMessage], callbacks: Callbacks, options: Mapping[str, Any]
+    ) -> Exchange:
+        tags, metadata = inherited(callbacks)
+        tags += options.get("tags") or ()
+        metadata |= options.get("metadata") or {}
+        return self._exchange(messages, tags, metadata, options)
+
+    def _of_run(
+        self,
+        messages: Sequence[BaseMessage],
+        manager: BaseRunManager | None,
+        options: Mapping[str, Any],
+    ) -> Exchange:
+        tags, metadata = (manager.tags, manager.metadata) if manager else ((), {})
+        return self._exchange(messages, tags, metadata, options)
 
     def _exchange(
         self,
         messages: Sequence[BaseMessage],
-        manager: BaseRunManager | None,
-        parameters: Mapping[str, Any],
+        tags: Sequence[str],
+        metadata: Mapping[str, Any],
+        options: Mapping[str, Any],
     ) -> Exchange:
-        name = parameters.get("model") or _name(self)
-        trusted = {"model": name, **self._watch.trusted} if name else self._watch.trusted
-        claimed = claims(manager, parameters)
-        return Exchange(self._watch, messages, trusted, claimed, self.output_version == "v1")
+        tags, metadata = [*tags, *(self.tags or ())], {**metadata, **(self.metadata or {})}
+        claimed = claims(tags, metadata, user=options.get("user"))
+        name = options.get("model") or _name(self)
+        trusted = {"model": name} if name else {}
+        return Exchange(messages, self._watch.asking(claimed, **trusted), self._watch.on_block)
 
-    def _raw(self, verdict: Verdict) -> tuple[BaseChatModel, GuardedCache | None]:
+    def _raw(self, exchange: Exchange) -> tuple[BaseChatModel, GuardedCache | None]:
         """The model without its guard, and its cache, if it has one, under keys of the guard's."""
-        raw = _unwatched(self)
+        kind = raw_class(self)
         used = self.cache if isinstance(self.cache, BaseCache) else get_llm_cache()
         if self.cache is False or used is None:
-            return raw, None
-        cache = GuardedCache(used, f"gemma-guard/{verdict.fingerprint}/{verdict.route}/")
-        return _view(raw, type(raw), {**raw.__dict__, "cache": cache}), cache
+            return view(self, kind), None
+        cache = GuardedCache(used, f"gemma-guard/{exchange.mark}/")
+        return view(self, kind, fields={**self.__dict__, "cache": cache}), cache
 
 
-def _watched(model: Model, watch: Watch) -> Model:
-    guarded = _view(model, _guarded_class(type(model)), model.__dict__)
-    private = {**(model.__pydantic_private__ or {}), "_watch": watch}
-    object.__setattr__(guarded, "__pydantic_private__", private)
-    return guarded
+class GuardedFields(RunnableConfigurableFields[Input, Output], Guarded):
+    """A guarded model some of whose fields are set by the configuration of a run."""
+
+    def _prepare(
+        self, config: RunnableConfig | None = None
+    ) -> tuple[Runnable[Any, Any], RunnableConfig]:
+        guarded = cast("GuardedModel", self.default)
+        raw = RunnableConfigurableFields(default=unwatched(guarded), fields=self.fields)
+        model, config = raw._prepare(config)  # noqa: SLF001  the hook, as in subclasses
+        watch = guarded._watch  # noqa: SLF001  a friend
+        return cast("Any", watched(cast("BaseChatModel", model), watch)), config
 
 
-def _unwatched(model: BaseChatModel) -> BaseChatModel:
+def watched(model: Model, watch: Watch) -> Model:
+    """`model` as it is now, guarded; changes to either do not reach the other."""
+    kind = guarded_class(GuardedModel, type(model))
+    return view(model, kind, fields={**model.__dict__}, _watch=watch)
+
+
+def unwatched(model: Model) -> Model:
     """The model without its guard: what it changes in itself, it changes in `model`."""
-    return _view(model, type(model).__mro__[2], model.__dict__)
+    return view(model, raw_class(model))
 
 
-def _view(model: Model, kind: type[BaseChatModel], fields: dict[str, Any]) -> Model:
-    """`model` as an instance of `kind`, with `fields`, sharing all the rest."""
-    view = object.__new__(kind)
-    object.__setattr__(view, "__dict__", fields)
-    for slot in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
-        object.__setattr__(view, slot, getattr(model, slot))
-    return cast("Model", view)
+def raw_class(model: BaseChatModel) -> type[BaseChatModel]:
+    """The class of a guarded model without its guard."""
+    return type(model).__bases__[1]
 
 
-@lru_cache(maxsize=256)
-def _guarded_class(kind: type[BaseChatModel]) -> type[BaseChatModel]:
-    """The class of a guarded `kind`, whose native event streams, if any, are switched off."""
-    native = ("_stream_chat_model_events", "_astream_chat_model_events")
-    namespace = {
-        "__module__": __name__,
-        "__doc__": kind.__doc__,
-        "__annotations__": {"_watch": Watch, **dict.fromkeys(native, ClassVar[None])},
-        "_watch": PrivateAttr(),
-        **dict.fromkeys(native),
-    }
-    return new_class(
-        f"Guarded{kind.__name__}", (GuardedModel, kind), exec_body=lambda own: own.update(namespace)
-    )
+def _seen(prompt: PromptValue, exchange: Exchange) -> PromptValue:
+    """What may be seen of `prompt`."""
+    return ChatPromptValue(messages=exchange.messages) if exchange.is_changed else prompt
 
 
-def _again(model: GuardedModel, watch: Watch) -> None:
-    if model._watch != watch:  # noqa: SLF001  a friend
-        raise UsageError("the model is guarded already, in another way; wrap the raw model")
-
-
-def _is_guarded(runnable: Runnable[Any, Any]) -> bool:
-    while isinstance(runnable, RunnableBinding):
-        runnable = runnable.bound
-    return isinstance(runnable, GuardedModel)
-
-
-def _not_a_chat_model(given: Any) -> str:
-    advice = "wrap the chat model first, then bind tools to it or build the chain"
-    return f"wrap: a chat model is needed, got {type(given).__name__}; {advice}"
+def _messages(asked: Sequence[Exchange]) -> list[list[BaseMessage]]:
+    return [list(exchange.messages) for exchange in asked]
 
 
 def _name(model: BaseChatModel) -> str | None:
-    names = (getattr(model, key, None) for key in ("model_name", "model"))
+    fields = model.__dict__
+    names = (fields.get(key) for key in ("model_name", "model"))
     return next((name for name in names if name and isinstance(name, str)), None)
 
 

@@ -1,0 +1,62 @@
+"""What became of a source, as a verdict, and into the records."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+
+from gemma_guard.decision import gap_action, worst
+from gemma_guard.judging import Case, Outcome
+from gemma_guard.records import Sink, logger
+from gemma_guard.service import Service
+from gemma_guard.verdict import Action, Verdict, rewritten
+
+
+def new_id() -> str:
+    """A name for a decision."""
+    return os.urandom(6).hex()
+
+
+def verdict_on(
+    outcome: Outcome,
+    case: Case,
+    service: Service,
+    *,
+    alone: str | None,
+    began: float,
+    decision: str | None = None,
+) -> Verdict:
+    """The verdict on what was judged; `alone` is the text, where it was one.
+
+    `began` is in seconds of `time.perf_counter()`.
+    """
+    actions = [passage.action for passage in outcome.passages]
+    actions += [gap_action(gap, case.route) for gap in outcome.gaps]
+    action = max(actions, default=Action.ALLOW)
+    return Verdict(
+        id=decision or new_id(),
+        action=action,
+        route=case.route.name,
+        stage=case.stage,
+        fingerprint=service.fingerprint,
+        refusal=case.route.refusal,
+        ms=(time.perf_counter() - began) * 1000,
+        scores=worst([score for passage in outcome.passages for score in passage.scores]),
+        gaps=outcome.gaps,
+        findings=outcome.findings,
+        passages=outcome.passages,
+        edits=outcome.edits,
+        redactions=outcome.redactions,
+        unvalidated=service.unvalidated(case.route, case.stage, outcome.gaps),
+        text=None if alone is None or action is Action.BLOCK else rewritten(alone, outcome.edits),
+    )
+
+
+def record(verdict: Verdict, sinks: Iterable[Sink]) -> None:
+    """Tell every one of `sinks`; one that fails stops no traffic, and does not go unseen."""
+    for sink in sinks:
+        try:
+            sink.write(verdict)
+        except Exception:  # noqa: BLE001  a full disk must not stop the traffic, nor go unseen
+            logger.exception("decision %s was not recorded by %r", verdict.id, sink)

@@ -1,0 +1,209 @@
+"""What LangChain puts around a guarded model keeps its guard, or is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from gemma_guard_langchain import GuardBlocked, wrap
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import ConfigurableField, Runnable
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+from pydantic import BaseModel
+
+from gemma_guard import Bands, Guard, Guideline, Policy, Probe, Score, UsageError
+from gemma_guard.scorers.fake import Fake
+
+BAD = "pipe bomb"
+REFUSAL = "This was blocked by a content policy."
+FIELD = ConfigurableField("which")
+
+
+class Answer(BaseModel):
+    text: str
+
+
+class BrokenOnce(Fake):
+    def __init__(self) -> None:
+        super().__init__({})
+        self.asked = 0
+
+    async def score(self, probes: Any, /, **options: Any) -> list[tuple[Score, ...]]:
+        self.asked += 1
+        if self.asked == 1:
+            raise RuntimeError("not now")
+        return await super().score(probes, **options)
+
+
+def _choice(config: str) -> Any:
+    return {"configurable": {"which": config}}
+
+
+def test_w5_an_unguarded_fallback_is_refused_and_a_guarded_one_works(
+    local: Any, guard: Guard
+) -> None:
+    guarded = wrap(local(answers=[BAD]), guard, on_block="raise")
+
+    with pytest.raises(UsageError, match="wrap it too"):
+        guarded.with_fallbacks([local()])
+    with pytest.raises(UsageError, match="wrap it too"):
+        guarded.with_fallbacks([local().bind_tools([Answer])])
+    second = wrap(local(answers=["second"]), guard).bind_tools([Answer])
+    assert guarded.with_fallbacks([second]).invoke("hi").content == "second"
+    nested = wrap(local(), guard).with_fallbacks([second]).with_retry()
+    assert guarded.with_fallbacks([nested]).invoke("hi").content == "hello"
+
+
+def test_w7_a_fallback_can_be_for_blocks_alone(local: Any, guard: Guard) -> None:
+    second = wrap(local(answers=["second"]), guard)
+    guarded = wrap(local(answers=[BAD]), guard, on_block="raise")
+    chosen = guarded.with_fallbacks([second], exceptions_to_handle=(GuardBlocked,))
+
+    assert chosen.invoke("hi").content == "second"
+    assert chosen.bind_tools([Answer]).invoke("hi").content == "second"
+
+
+@pytest.mark.parametrize("bound", [False, True])
+async def test_w7_what_was_blocked_is_not_tried_again(
+    local: Any, guard: Guard, bound: bool
+) -> None:
+    model = local(answers=[BAD])
+    guarded: Runnable[Any, Any] = wrap(model, guard, on_block="raise")
+    if bound:
+        guarded = guarded.bind(stop=["."])
+    retrying = guarded.with_retry(wait_exponential_jitter=False)
+
+    with pytest.raises(GuardBlocked):
+        retrying.invoke("hi")
+    with pytest.raises(GuardBlocked):
+        await retrying.ainvoke("hi")
+    assert len(model.heard) == 2
+
+
+def test_w7_a_judge_that_failed_is_asked_again(local: Any) -> None:
+    scorer, policy = BrokenOnce(), Policy("harm", Bands(block=0.5), None, Guideline("in", "out"))
+    guarded = wrap(local(), Guard.of([policy], scorer))
+    retrying = guarded.with_retry(wait_exponential_jitter=False)
+
+    assert retrying.invoke("hi").content == "hello"
+
+
+def test_w7_what_may_be_tried_again_is_still_the_callers_choice(local: Any, guard: Guard) -> None:
+    class Unlucky(local):  # type: ignore[misc]  # a fixture has no type
+        def _generate(self, messages: Any, *_: Any, **__: Any) -> Any:
+            self.heard.append(messages)
+            raise ConnectionError
+
+    model = Unlucky()
+    options: Any = {"wait_exponential_jitter": False, "stop_after_attempt": 2}
+    for kinds, heard in (((ValueError,), 1), ((ConnectionError,), 3), (lambda _: False, 4)):
+        retrying = wrap(model, guard).with_retry(retry_if_exception_type=kinds, **options)
+        with pytest.raises(ConnectionError):
+            retrying.invoke("hi")
+        assert len(model.heard) == heard
+
+
+def test_w5_an_unguarded_alternative_is_refused_and_a_guarded_one_is_chosen(
+    local: Any, guard: Guard
+) -> None:
+    guarded, other = wrap(local(), guard), wrap(local(answers=[BAD]), guard)
+
+    with pytest.raises(UsageError, match="wrap it too"):
+        guarded.configurable_alternatives(FIELD, default_key="a", b=local())
+    lazy = guarded.configurable_alternatives(FIELD, default_key="a", b=local)
+    with pytest.raises(UsageError, match="wrap it too"):
+        lazy.invoke("hi", _choice("b"))
+    choosing = guarded.configurable_alternatives(FIELD, default_key="a", b=other, c=lambda: other)
+    assert choosing.invoke("hi").content == "hello"
+    assert choosing.invoke("hi", _choice("b")).content == REFUSAL
+    assert choosing.invoke("hi", _choice("c")).content == REFUSAL
+
+
+async def test_w5_a_model_built_of_configured_fields_is_guarded(local: Any, guard: Guard) -> None:
+    model = wrap(local(answers=[BAD]), guard).configurable_fields(model_name=FIELD)
+    bound = model.with_config(_choice("m-2"))
+
+    assert model.invoke("hi").content == REFUSAL
+    assert model.invoke("hi", _choice("m-2")).content == REFUSAL
+    assert (await bound.ainvoke("hi")).content == REFUSAL
+    assert bound.bind_tools([Answer]).invoke("hi").content == REFUSAL
+    again = model.configurable_fields(cache=ConfigurableField("cache"))
+    assert again.invoke("hi", {"configurable": {"cache": False}}).content == REFUSAL
+
+
+def test_w5_configured_fields_take_effect(local: Any, guard: Guard) -> None:
+    model = wrap(local(), guard).configurable_fields(answers=FIELD)
+
+    assert model.invoke("hi", {"configurable": {"which": ["other"]}}).content == "other"
+    assert model.invoke("hi").content == "hello"
+
+
+async def test_r2_a_tracer_sees_one_run_with_its_tags_and_metadata(
+    local: Any, guard: Guard
+) -> None:
+    runs = RunCollectorCallbackHandler()
+    guarded = wrap(local(), guard)
+    guarded.invoke("hi", {"callbacks": [runs], "tags": ["one"], "metadata": {"a": 1}})
+    await guarded.with_config(tags=["two"]).ainvoke("hi", {"callbacks": [runs]})
+
+    assert [run.tags for run in runs.traced_runs] == [["one"], ["two"]]
+    assert [run.name for run in runs.traced_runs] == ["Local", "Local"]
+    assert runs.traced_runs[0].metadata["a"] == 1
+
+
+async def test_a_batch_gives_each_question_its_own_answer(local: Any, guard: Guard) -> None:
+    class Echo(local):  # type: ignore[misc]  # a fixture has no type
+        def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+            self.answers[:] = [messages[-1].text]
+            return super()._generate(messages, *args, **kwargs)
+
+    asked = ["one", BAD, "a punch", "two"]
+    said = ["one", REFUSAL, "a [redacted: violence]", "two"]
+    guarded = wrap(Echo(), guard)
+    config: Any = {"max_concurrency": 1}
+
+    assert [m.content for m in guarded.batch(asked, config)] == said
+    assert [m.content for m in await guarded.abatch(asked, config)] == said
+    messages = [[HumanMessage(each)] for each in asked]
+    generated = guarded.generate(messages).generations
+    assert [each.text for (each,) in generated] == said
+    generated = (await guarded.agenerate(messages)).generations
+    assert [each.text for (each,) in generated] == said
+
+
+async def test_c8_calls_at_a_time_share_nothing_but_the_judge(local: Any, guard: Guard) -> None:
+    class Echo(local):  # type: ignore[misc]  # a fixture has no type
+        def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+            self.answers[:] = [messages[-1].text]
+            return super()._generate(messages, *args, **kwargs)
+
+    asked = [f"{'pipe bomb' if number % 3 == 0 else 'punch'} {number}" for number in range(60)]
+    said = [
+        REFUSAL if number % 3 == 0 else f"[redacted: violence] {number}" for number in range(60)
+    ]
+    assert [m.content for m in await wrap(Echo(), guard).abatch(asked)] == said
+
+
+async def test_c11_each_text_is_judged_once(local: Any) -> None:
+    class Counting(Fake):
+        def __init__(self) -> None:
+            super().__init__({})
+            self.probes: list[Probe] = []
+
+        async def score(self, probes: Any, /, **options: Any) -> list[tuple[Score, ...]]:
+            self.probes += probes
+            return await super().score(probes, **options)
+
+    bands = Bands(block=0.5)
+    for call in ("invoke", "ainvoke", "generate"):
+        scorer = Counting()
+        guarded = wrap(
+            local(), Guard.of([Policy("harm", bands, bands, Guideline("in", "out"))], scorer)
+        )
+        if call == "ainvoke":
+            await guarded.ainvoke("hi")
+        elif call == "invoke":
+            guarded.invoke("hi")
+        else:
+            guarded.generate([[HumanMessage("hi")]])
+        assert [(p.text, p.stage) for p in scorer.probes] == [("hi", "input"), ("hello", "output")]
