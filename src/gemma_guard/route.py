@@ -110,7 +110,7 @@ class Route:
 
     @property
     def acts_on_answers(self) -> bool:
-        """Whether an answer may be redacted or blocked, so that it must be judged before it is out."""
+        """Whether an answer may be redacted or blocked: it must be judged before it is out."""
         return bool(self._may_stop_answers())
 
     def _may_stop_answers(self) -> str:
