@@ -43,6 +43,7 @@ SETS = {
     "cyberseceval_frr": "CyberSecEval, harmless requests about security",
     "i_physicalsafety_safe": "PhysicalSafety, harmless",
 }
+FEWEST = 30
 LABELS = ("sexually_explicit=sexual", "hate_speech=hate", "dangerous_content=dangerous")
 
 
@@ -70,7 +71,7 @@ def measured(data: Path, keep: Path) -> dict[str, Any]:
         "sets": [
             {**each, "name": names[each["name"]]}
             for each in every["slices"]
-            if each["name"] in names
+            if each["name"] in names and each["rows"] >= FEWEST
         ],
     }
 
@@ -87,7 +88,7 @@ def tables(found: Mapping[str, Any]) -> str:
 
 
 def _policies(policies: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    yield _row("OpenAI moderation", "violations", "AU-PRC", *_BAND_HEADS)
+    yield _row("OpenAI moderation, by policy", "violations", "AU-PRC", *_BAND_HEADS)
     yield _RULE
     for each in policies:
         bands = {band["action"]: band for band in each["bands"]}
