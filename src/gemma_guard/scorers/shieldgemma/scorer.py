@@ -44,8 +44,9 @@ class ShieldGemma:
     `model` is a folder or a model of the Hub, there at `revision`. A text of more than `window`
     tokens, by default of more than the context holds, is judged in windows, at most `max_windows`.
     `step_tokens` is how much one forward pass computes, by default what suits the device. Each
-    device has a process of its own, which is killed where a batch takes longer than `step_s` or
-    loading longer than `load_s`, in seconds. `mass` has P(Yes) + P(No) computed for `examine`.
+    device has a process of its own, which is killed where a batch takes longer than `step_s`, 30 on
+    a GPU and 300 on a CPU, or loading longer than `load_s`, in seconds. `mass` has P(Yes) + P(No)
+    computed, for `examine`.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class ShieldGemma:
         window: int | None = None,
         max_windows: int = 16,
         step_tokens: int | None = None,
-        step_s: float = 30.0,
+        step_s: float | None = None,
         load_s: float = 600.0,
         mass: bool = False,
     ) -> None:
@@ -80,7 +81,7 @@ class ShieldGemma:
         self._template = template_named(template)
         self._window, self._max_windows, self._step_tokens = window, max_windows, step_tokens
         self._mass = mass
-        self._patience = Patience(load_s=load_s, step_s=step_s)
+        self._load_s, self._step_s = load_s, step_s
         self._open: _Open | None = None
         self._observe: Observe = unobserved
 
@@ -197,7 +198,7 @@ class ShieldGemma:
             EngineSpec("gemma_guard.scorers.shieldgemma.model:load", options),
             name=f"shieldgemma on {device}",
             warm_up=examination(encoder),
-            patience=self._patience,
+            patience=Patience(load_s=self._load_s, step_s=self._step_s or _step_s(device)),
         )
 
     def _tell(self, batch: Batch) -> None:
@@ -238,6 +239,10 @@ class _Open:
     async def aclose(self) -> None:
         await self.fleet.__aexit__(None, None, None)
         await asyncio.to_thread(self.thread.shutdown)
+
+
+def _step_s(device: str) -> float:
+    return 300.0 if device == "cpu" else 30.0
 
 
 def _checked_devices(devices: Sequence[str]) -> tuple[str, ...]:

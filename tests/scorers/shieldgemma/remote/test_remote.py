@@ -18,10 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -48,8 +50,11 @@ from gemma_guard import (
 from gemma_guard.packs import default
 from gemma_guard.prompt import template
 from gemma_guard.scorer import Check
+from gemma_guard.scorers.remote import dialects
+from gemma_guard.scorers.remote.dialects import Completions
 from gemma_guard.scorers.remote.endpoints import endpoints, pick
 from gemma_guard.scorers.remote.scorer import Remote
+from gemma_guard.scorers.shieldgemma import ShieldGemma
 from gemma_guard.scorers.shieldgemma.engine import Reading
 from gemma_guard.scorers.shieldgemma.scores import scores
 from gemma_guard.scorers.shieldgemma.tokens import Encoder, tokenizer_for_text
@@ -84,6 +89,7 @@ class Server:
 
     def __init__(self, *, model: str = "shieldgemma", most_tokens: int = 8192) -> None:
         self.model, self.most_tokens = model, most_tokens
+        self.logprobs: Callable[[Ids], dict[str, float]] = logprobs
         self.before: Callable[[str], int | None] = lambda _path: None
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
@@ -166,7 +172,7 @@ class Server:
 
     def _read(self, ids: Ids) -> dict[str, float]:
         self.longest = max(self.longest, len(ids))
-        return logprobs(ids[: self.most_tokens])
+        return self.logprobs(ids[: self.most_tokens])
 
 
 HANG_UP = -1
@@ -260,6 +266,41 @@ def test_a_text_scores_there_what_it_scores_here(
             assert one.margin == pytest.approx(other.margin, abs=1e-6)
 
     asyncio.run(both())
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_model_scores_behind_a_server_what_it_scores_in_a_process_of_ours(
+    server: Server,
+    remote: Callable[..., Remote],
+    gemma: ShieldGemma,
+    make_model: Callable[[int], Any],
+    small_tokenizer: Path,
+    dialect: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(dialects.DIALECTS, "completions", Completions(top=10**6))
+    server.logprobs = of_model(make_model(0), small_tokenizer)
+    probes = [Probe("hello", FOUR), Probe("hello", FOUR, Stage.OUTPUT, "The train leaves at nine.")]
+    async with remote(dialect=dialect) as scorer:
+        there = await asked(scorer, *probes, seconds=300)
+    deadline = time.monotonic() + 300
+    here = await gemma.score(probes, deadline=deadline, priority=Priority.LIVE)
+    for one, other in zip(chain(*there), chain(*here), strict=True):
+        assert one.violation == pytest.approx(other.violation, abs=1e-4)
+        assert one.margin == pytest.approx(other.margin, abs=1e-3)
+
+
+def of_model(model: Any, tokenizer: Path) -> Callable[[Ids], dict[str, float]]:
+    """What an engine computes: the log-probability of every token that may come next."""
+    vocabulary = Tokenizer.from_file(str(tokenizer)).get_vocab()
+
+    @torch.inference_mode()
+    def of(ids: Ids) -> dict[str, float]:
+        logits = model(torch.tensor([list(ids)])).logits[0, -1]
+        found = torch.log_softmax(logits.double(), -1).tolist()
+        return {token: found[i] for token, i in vocabulary.items()}
+
+    return of
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
