@@ -1,6 +1,7 @@
 """ShieldGemma's shape on one CPU thread: packed questions against batches and the snippet.
 
-    python benchmarks/scoring.py
+    python benchmarks/scoring.py            all cases
+    python benchmarks/scoring.py one_text   one of them, beside what is known of the others
 
 The weights are random: what is timed does not depend on them. All variants of a case run in turn in
 one process, and the least processor time of several rounds counts, which other programs on the
@@ -9,9 +10,11 @@ machine disturb least. Prints the figures and writes them to results/scoring.jso
 
 from __future__ import annotations
 
+import json
 import random
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -121,11 +124,13 @@ def timed(variants: Mapping[str, Variant], rounds: int) -> dict[str, dict[str, f
             margins[name] = run()
             spent[name].append((time.process_time() - cpu, time.perf_counter() - wall))
     for found in margins.values():
-        if max(abs(a - b) for a, b in zip(found, margins["packed"], strict=True)) > 1e-3:
-            raise SystemExit(
-                "the variants do not agree: figures of a wrong answer are worth nothing"
-            )
+        _check_agree(found, margins["packed"])
     return {name: _summed(found) for name, found in spent.items()}
+
+
+def _check_agree(one: Sequence[float], other: Sequence[float]) -> None:
+    if max(abs(a - b) for a, b in zip(one, other, strict=True)) > 1e-3:
+        raise SystemExit("the variants do not agree: figures of a wrong answer are worth nothing")
 
 
 def _summed(found: Sequence[tuple[float, float]]) -> dict[str, float]:
@@ -154,10 +159,10 @@ def one_text() -> dict[str, Any]:
 
 
 def many_texts() -> dict[str, Any]:
-    """64 texts of 16 to 400 tokens; prompts in batches of the sizes a user would try."""
+    """64 texts of 16 to 400 tokens; the prompts of one text at a time, or sorted by length."""
     model, asked = made(8192), [question(PICK.randint(16, 400)) for _ in range(64)]
     engine = Gemma(model, answers=(YES, NO))
-    kinds = [(4, False), (16, False), (16, True), (64, False)]
+    kinds = [(4, False), (16, True)]
     packed(engine, asked[:1])  # warms up
     names = [f"batched_{rows}{'_by_length' * by_length}" for rows, by_length in kinds]
     variants: dict[str, Variant] = {"packed": lambda: packed(engine, asked)}
@@ -180,7 +185,7 @@ def large_vocabulary() -> dict[str, Any]:
             "batched": lambda: batched(model, asked, rows=4, by_length=False),
             "snippet": lambda: snippet(model, asked),
         },
-        rounds=4,
+        rounds=2,
     )
     whole = sum(map(len, prompts(asked)))
     tokens = {
@@ -267,14 +272,45 @@ def _flips(wanted: Sequence[float], found: Sequence[float]) -> dict[str, int]:
     }
 
 
+def streamed() -> dict[str, Any]:
+    """An answer judged after every 40 tokens: only what is new, or all of it again."""
+    model = made(8192)
+    cases = {f"{n}_tokens_{p}_policies": (n, p) for n, p in ((1000, 1), (1000, 4), (2000, 4))}
+    return {name: _streamed(model, *case) for name, case in cases.items()}
+
+
+def _streamed(model: Any, length: int, policies: int) -> dict[str, Any]:
+    whole = question(length, policies)
+    head, answer, after = whole.prefix[:HEAD], whole.prefix[HEAD:-MIDDLE], whole.prefix[-MIDDLE:]
+    cuts = [answer[:cut] for cut in range(40, length + 1, 40)]
+    found: dict[str, Any] = {"checks": len(cuts)}
+    margins = {}
+    for name, stream in (("kept", "s"), ("from_scratch", None)):
+        engine = Gemma(model, answers=(YES, NO))
+        asked = [Question((*head, *cut, *after), whole.suffixes, stream) for cut in cuts]
+        began = time.process_time()
+        margins[name] = [margin for each in asked for margin in packed(engine, [each])]
+        found[name] = {"tokens": engine.tokens, "cpu_s": round(time.process_time() - began, 2)}
+    _check_agree(margins["kept"], margins["from_scratch"])
+    found["recipe_tokens"] = sum(len(prompt) for each in asked for prompt in prompts([each]))
+    return found
+
+
+CASES: Mapping[str, Callable[[], Any]] = {
+    "one_text": one_text,
+    "64_texts": many_texts,
+    "one_text_vocabulary_256k": large_vocabulary,
+    "growth": growth,
+    "streamed": streamed,
+    "bfloat16": half_precision,
+}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    figures = {
-        "one_text": one_text(),
-        "64_texts": many_texts(),
-        "one_text_vocabulary_256k": large_vocabulary(),
-        "growth": growth(),
-        "bfloat16": half_precision(),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }
+    kept = machine.RESULTS / "scoring.json"
+    figures = json.loads(kept.read_text(encoding="utf-8"))["figures"] if kept.exists() else {}
+    for name in sys.argv[1:] or CASES:
+        figures[name] = CASES[name]()
+    figures["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     machine.keep("scoring", machine.describe(["gemma-guard", "torch", "transformers"]), figures)

@@ -79,7 +79,8 @@ class Gemma:
 
     def _masses(self, states: Tensor) -> Tensor:
         """P(Yes) + P(No) over the whole vocabulary."""
-        everything = self._capped(states @ self._head.float().T).logsumexp(-1)
+        logits = (states.to(self._head.dtype) @ self._head.T).float()
+        everything = self._capped(logits).logsumexp(-1)
         return (self._capped(states @ self._rows.T).logsumexp(-1) - everything).exp()
 
     def _capped(self, logits: Tensor) -> Tensor:
