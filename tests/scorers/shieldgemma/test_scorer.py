@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,19 @@ async def test_scores_do_not_depend_on_company(
     at_once = await asyncio.gather(*(ask(gemma, [probe]) for probe in probes))
     for one, (alone,) in zip(together, at_once, strict=True):
         assert one == pytest.approx(alone, abs=1e-3)
+
+
+async def test_a_stream_scores_as_its_text_does_alone(
+    gemma: ShieldGemma, policies: tuple[Policy, ...]
+) -> None:
+    answer = "The train leaves at nine. Mind the gap."
+    for end in (9, 24, len(answer)):
+        said = Probe(answer[:end], policies, Stage.OUTPUT, prompt="When?", stream="one")
+        (found,), (alone,) = (
+            await ask(gemma, [said]),
+            await ask(gemma, [replace(said, stream=None)]),
+        )
+        assert found == pytest.approx(alone, abs=1e-3)
 
 
 async def test_the_worst_window_of_a_long_text_is_named(
