@@ -13,7 +13,7 @@ from gemma_guard.verdict import Action, Stage
 Detector: TypeAlias = Literal[
     "api_key", "email", "iban", "ip_address", "payment_card", "phone", "private_key"
 ]
-DETECTORS: tuple[str, ...] = get_args(Detector)
+DETECTORS: tuple[Detector, ...] = get_args(Detector)
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _NEVER_REDACTED = frozenset({"dangerous_content"})

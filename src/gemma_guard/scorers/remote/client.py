@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import httpx
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_exponential
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_any,
+    stop_before_delay,
+    wait_exponential,
+)
 
 from gemma_guard.errors import (
     ConfigError,
@@ -26,7 +33,8 @@ from gemma_guard.scorers.remote import answers
 from gemma_guard.scorers.remote.endpoints import Endpoint, pick
 
 _CONNECT_S, _CHECK_S = 2.0, 5.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 1.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
+_TRIES_EACH = 3  # a judge that is gone must not use up what a fallback needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,9 @@ class Client:
     ) -> bytes:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(_Again),
-            stop=stop_before_delay(left_s),
+            stop=stop_any(
+                stop_before_delay(left_s), stop_after_attempt(_TRIES_EACH * len(self._endpoints))
+            ),
             wait=wait_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
             reraise=True,
         ):

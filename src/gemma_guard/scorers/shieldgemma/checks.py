@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gemma_guard.errors import TextRefused
 from gemma_guard.health import HARMFUL, HARMLESS
 from gemma_guard.packs import default
 from gemma_guard.scorer import Check, Probe
@@ -20,6 +21,14 @@ def examination(encoder: Encoder) -> list[Question]:
     """A harmless and a harmful text under the shipped policies."""
     probes = [Probe(text, default().policies) for text in (HARMLESS, HARMFUL)]
     return [question for probe in probes for _, question in encoder.questions(probe)]
+
+
+def warm_up(encoder: Encoder) -> list[Question]:
+    """Something short, unless the windows are too small even for that."""
+    try:
+        return [question for _, question in encoder.questions(Probe("Hello", default().policies))]
+    except TextRefused:
+        return []
 
 
 def ids_check(answers: tuple[int, int]) -> Check:

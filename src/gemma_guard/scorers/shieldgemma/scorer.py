@@ -19,7 +19,7 @@ from gemma_guard.errors import ConfigError, NotServing, PluginError
 from gemma_guard.policy import Policy
 from gemma_guard.prompt import template as template_named
 from gemma_guard.scorer import Batch, Check, Observe, Priority, Probe, unobserved
-from gemma_guard.scorers.shieldgemma.checks import examination, ids_check, mass_check
+from gemma_guard.scorers.shieldgemma.checks import examination, ids_check, mass_check, warm_up
 from gemma_guard.scorers.shieldgemma.engine import Question
 from gemma_guard.scorers.shieldgemma.fleet import Fleet
 from gemma_guard.scorers.shieldgemma.licence import LICENCE
@@ -197,7 +197,7 @@ class ShieldGemma:
         return Worker(
             EngineSpec("gemma_guard.scorers.shieldgemma.model:load", options),
             name=f"shieldgemma on {device}",
-            warm_up=examination(encoder),
+            warm_up=warm_up(encoder),
             patience=Patience(load_s=self._load_s, step_s=self._step_s or _step_s(device)),
         )
 
