@@ -247,34 +247,47 @@ NOTHING = Verdict("", Action.ALLOW, "", next(iter(FAKE.routes.named("default").p
 
 
 async def alarms(data: Path) -> Figures:
-    found: Figures = {}
+    """Answers that were not harmful: what windows stop or log that the whole answer would not."""
     answers = benign(data)
-    for pack in ("default", "lite"):
-        settings = loads(LITE.replace("PACK", pack))
-        async with Guard(settings, sinks=()) as guard:
-            actions = [await both_actions(guard, row) for row in answers]
-        for least in (Action.LOG, Action.REDACT):
-            if pack == "lite" and least is Action.REDACT:  # it has no such band for answers
-                continue
-            whole = sum(last >= least for last, _ in actions)
-            extra = sum(last < least <= worst for last, worst in actions)
-            name = f"alarms_{pack}_pack_{least}"
-            found[f"{name}_whole_per_1000"] = per_1000(whole, answers)
-            found[f"{name}_extra_per_1000"] = per_1000(extra, answers)
-    return {"alarm_answers": len(answers), **found}
+    enforced = await judged_windows("default", answers)
+    logged = await judged_windows("lite", answers)
+    return {
+        "alarm_answers": len(answers),
+        "alarms_enforced_whole_per_1000": per_1000(enforced, lambda a: a[-1] >= Action.REDACT),
+        "alarms_enforced_extra_per_1000": per_1000(enforced, lambda a: is_extra(a, confirm=1)),
+        "alarms_enforced_extra_confirm_2_per_1000": per_1000(
+            enforced, lambda a: is_extra(a, confirm=2)
+        ),
+        "alarms_logged_whole_per_1000": per_1000(logged, lambda a: a[-1] >= Action.LOG),
+        "alarms_logged_extra_per_1000": per_1000(logged, lambda a: a[-1] < Action.LOG <= max(a)),
+    }
 
 
-def per_1000(count: int, of: Sequence[Any]) -> float:
-    return round(1000 * count / len(of), 2)
+def is_extra(actions: Sequence[Action], *, confirm: int) -> bool:
+    """Whether a window redacts, or `confirm` in a row block, and the whole answer would pass."""
+    if actions[-1] >= Action.REDACT:
+        return False
+    blocks = [action is Action.BLOCK for action in actions]
+    runs = (all(blocks[at : at + confirm]) for at in range(len(blocks) - confirm + 1))
+    return Action.REDACT in actions or any(runs)
 
 
-async def both_actions(guard: Guard, row: dict[str, Any]) -> tuple[Action, Action]:
-    """Of the whole answer, and the worst of its windows."""
-    checked = [
-        (await guard.check(text, stage="output", prompt=row["text"])).action
-        for text in windows(row["response"])
-    ]
-    return checked[-1], max(checked)
+def per_1000(
+    every: Sequence[Sequence[Action]], counts: Callable[[Sequence[Action]], bool]
+) -> float:
+    return round(1000 * sum(map(counts, every)) / len(every), 2)
+
+
+async def judged_windows(pack: str, answers: Sequence[dict[str, Any]]) -> list[list[Action]]:
+    """What each window of each answer asks for, the whole answer last."""
+    async with Guard(loads(LITE.replace("PACK", pack)), sinks=()) as guard:
+        return [
+            [
+                (await guard.check(text, stage="output", prompt=row["text"])).action
+                for text in windows(row["response"])
+            ]
+            for row in answers
+        ]
 
 
 # --------------------------------------------------------------------------------------- spans
