@@ -170,15 +170,18 @@ async def spent(source: AsyncIterator[Any]) -> float:
 
 
 class Timed(Lite):
-    """Keeps the first text it was asked about."""
+    """Keeps when it was asked first, and how long its answer took."""
 
-    first = ""
+    asked = took = 0.0
 
     async def score(
         self, probes: Sequence[Probe], /, *, deadline: float, priority: Priority
     ) -> list[tuple[Score, ...]]:
-        self.first = self.first or probes[0].text
-        return await super().score(probes, deadline=deadline, priority=priority)
+        began = time.perf_counter()
+        answer = await super().score(probes, deadline=deadline, priority=priority)
+        if not self.asked:
+            self.asked, self.took = began, time.perf_counter() - began
+        return answer
 
 
 async def latency(data: Path) -> Figures:
@@ -188,27 +191,31 @@ async def latency(data: Path) -> Figures:
     settings = loads(LITE.replace("PACK", "default"))
     async with Guard(settings, scorers={"lite": scorer}, sinks=()) as guard:
         await guard.check("warm", stage="output")
-        found = [await first_text(guard, scorer, answer) for answer in answers]
+        found, took = [], []
+        for answer in answers:
+            found.append(await first_text(guard, scorer, answer))
+            took.append(scorer.took)
     over = sorted(seen - window for window, seen in found)
     return {
         "first_text_answers": len(found),
         "first_text_s_median": round(statistics.median(seen for _, seen in found), 3),
         "first_text_window_s_median": round(statistics.median(w for w, _ in found), 3),
         "first_text_over_window_ms_median": round(statistics.median(over) * 1000, 1),
+        "first_text_scoring_ms_median": round(statistics.median(took) * 1000, 1),
         "first_text_over_window_ms_p90": round(over[int(len(over) * 0.9)] * 1000, 1),
     }
 
 
 async def first_text(guard: Guard, scorer: Timed, row: dict[str, Any]) -> tuple[float, float]:
-    """When the first window was full, and when its text was seen."""
-    arrived: list[tuple[int, float]] = []
-    scorer.first = ""
+    """When the first window was full, so that it was judged, and when its text was seen."""
+    arrived: list[float] = []
+    scorer.asked = 0.0
 
     async def tokens() -> AsyncIterator[str]:
         text = row["response"]
         for start in range(0, len(text), 4):
             await asyncio.sleep(TOKEN_S)
-            arrived.append((min(start + 4, len(text)), time.perf_counter()))
+            arrived.append(time.perf_counter())
             yield text[start : start + 4]
 
     stream = guard.stream(tokens(), prompt=row["text"])
@@ -217,8 +224,7 @@ async def first_text(guard: Guard, scorer: Timed, row: dict[str, Any]) -> tuple[
             break
     seen = time.perf_counter()
     await stream.aclose()
-    full = next(at for length, at in arrived if length >= len(scorer.first))
-    return full - arrived[0][1], seen - arrived[0][1]
+    return scorer.asked - arrived[0], seen - arrived[0]
 
 
 # -------------------------------------------------------------------------------------- alarms
