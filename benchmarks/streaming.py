@@ -170,15 +170,18 @@ async def spent(source: AsyncIterator[Any]) -> float:
 
 
 class Timed(Lite):
-    """Keeps the first text it was asked about."""
+    """Keeps when it was asked first, and how long its answer took."""
 
-    first = ""
+    asked = took = 0.0
 
     async def score(
         self, probes: Sequence[Probe], /, *, deadline: float, priority: Priority
     ) -> list[tuple[Score, ...]]:
-        self.first = self.first or probes[0].text
-        return await super().score(probes, deadline=deadline, priority=priority)
+        began = time.perf_counter()
+        answer = await super().score(probes, deadline=deadline, priority=priority)
+        if not self.asked:
+            self.asked, self.took = began, time.perf_counter() - began
+        return answer
 
 
 async def latency(data: Path) -> Figures:
@@ -188,27 +191,31 @@ async def latency(data: Path) -> Figures:
     settings = loads(LITE.replace("PACK", "default"))
     async with Guard(settings, scorers={"lite": scorer}, sinks=()) as guard:
         await guard.check("warm", stage="output")
-        found = [await first_text(guard, scorer, answer) for answer in answers]
+        found, took = [], []
+        for answer in answers:
+            found.append(await first_text(guard, scorer, answer))
+            took.append(scorer.took)
     over = sorted(seen - window for window, seen in found)
     return {
         "first_text_answers": len(found),
         "first_text_s_median": round(statistics.median(seen for _, seen in found), 3),
         "first_text_window_s_median": round(statistics.median(w for w, _ in found), 3),
         "first_text_over_window_ms_median": round(statistics.median(over) * 1000, 1),
+        "first_text_scoring_ms_median": round(statistics.median(took) * 1000, 1),
         "first_text_over_window_ms_p90": round(over[int(len(over) * 0.9)] * 1000, 1),
     }
 
 
 async def first_text(guard: Guard, scorer: Timed, row: dict[str, Any]) -> tuple[float, float]:
-    """When the first window was full, and when its text was seen."""
-    arrived: list[tuple[int, float]] = []
-    scorer.first = ""
+    """When the first window was full, so that it was judged, and when its text was seen."""
+    arrived: list[float] = []
+    scorer.asked = 0.0
 
     async def tokens() -> AsyncIterator[str]:
         text = row["response"]
         for start in range(0, len(text), 4):
             await asyncio.sleep(TOKEN_S)
-            arrived.append((min(start + 4, len(text)), time.perf_counter()))
+            arrived.append(time.perf_counter())
             yield text[start : start + 4]
 
     stream = guard.stream(tokens(), prompt=row["text"])
@@ -217,8 +224,7 @@ async def first_text(guard: Guard, scorer: Timed, row: dict[str, Any]) -> tuple[
             break
     seen = time.perf_counter()
     await stream.aclose()
-    full = next(at for length, at in arrived if length >= len(scorer.first))
-    return full - arrived[0][1], seen - arrived[0][1]
+    return scorer.asked - arrived[0], seen - arrived[0]
 
 
 # -------------------------------------------------------------------------------------- alarms
@@ -247,34 +253,47 @@ NOTHING = Verdict("", Action.ALLOW, "", next(iter(FAKE.routes.named("default").p
 
 
 async def alarms(data: Path) -> Figures:
-    found: Figures = {}
+    """Answers that were not harmful: what windows stop or log that the whole answer would not."""
     answers = benign(data)
-    for pack in ("default", "lite"):
-        settings = loads(LITE.replace("PACK", pack))
-        async with Guard(settings, sinks=()) as guard:
-            actions = [await both_actions(guard, row) for row in answers]
-        for least in (Action.LOG, Action.REDACT):
-            if pack == "lite" and least is Action.REDACT:  # it has no such band for answers
-                continue
-            whole = sum(last >= least for last, _ in actions)
-            extra = sum(last < least <= worst for last, worst in actions)
-            name = f"alarms_{pack}_pack_{least}"
-            found[f"{name}_whole_per_1000"] = per_1000(whole, answers)
-            found[f"{name}_extra_per_1000"] = per_1000(extra, answers)
-    return {"alarm_answers": len(answers), **found}
+    enforced = await judged_windows("default", answers)
+    logged = await judged_windows("lite", answers)
+    return {
+        "alarm_answers": len(answers),
+        "alarms_enforced_whole_per_1000": per_1000(enforced, lambda a: a[-1] >= Action.REDACT),
+        "alarms_enforced_extra_per_1000": per_1000(enforced, lambda a: is_extra(a, confirm=1)),
+        "alarms_enforced_extra_confirm_2_per_1000": per_1000(
+            enforced, lambda a: is_extra(a, confirm=2)
+        ),
+        "alarms_logged_whole_per_1000": per_1000(logged, lambda a: a[-1] >= Action.LOG),
+        "alarms_logged_extra_per_1000": per_1000(logged, lambda a: a[-1] < Action.LOG <= max(a)),
+    }
 
 
-def per_1000(count: int, of: Sequence[Any]) -> float:
-    return round(1000 * count / len(of), 2)
+def is_extra(actions: Sequence[Action], *, confirm: int) -> bool:
+    """Whether a window redacts, or `confirm` in a row block, and the whole answer would pass."""
+    if actions[-1] >= Action.REDACT:
+        return False
+    blocks = [action is Action.BLOCK for action in actions]
+    runs = (all(blocks[at : at + confirm]) for at in range(len(blocks) - confirm + 1))
+    return Action.REDACT in actions or any(runs)
 
 
-async def both_actions(guard: Guard, row: dict[str, Any]) -> tuple[Action, Action]:
-    """Of the whole answer, and the worst of its windows."""
-    checked = [
-        (await guard.check(text, stage="output", prompt=row["text"])).action
-        for text in windows(row["response"])
-    ]
-    return checked[-1], max(checked)
+def per_1000(
+    every: Sequence[Sequence[Action]], counts: Callable[[Sequence[Action]], bool]
+) -> float:
+    return round(1000 * sum(map(counts, every)) / len(every), 2)
+
+
+async def judged_windows(pack: str, answers: Sequence[dict[str, Any]]) -> list[list[Action]]:
+    """What each window of each answer asks for, the whole answer last."""
+    async with Guard(loads(LITE.replace("PACK", pack)), sinks=()) as guard:
+        return [
+            [
+                (await guard.check(text, stage="output", prompt=row["text"])).action
+                for text in windows(row["response"])
+            ]
+            for row in answers
+        ]
 
 
 # --------------------------------------------------------------------------------------- spans

@@ -53,3 +53,16 @@ def test_the_wait_for_a_first_verdict_is_what_the_benchmark_measured() -> None:
         f"p50 | {found['check_p50_ms']} ms |",
     ):
         assert figure in README, figure
+
+
+def test_the_figures_of_streams_are_what_the_benchmark_measured() -> None:
+    found = measured("streaming")
+
+    assert found["leaks"] == 0
+    assert f"{found['leak_runs']:,} random chunkings, places and modes, 0 leaks" in README
+    for figure in (
+        f"time | {found['idle_chunk_us']} µs |",
+        f"| {found['alarms_enforced_extra_per_1000']} |",
+        f"| {found['alarms_enforced_extra_confirm_2_per_1000']} |",
+    ):
+        assert figure in README, figure

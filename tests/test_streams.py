@@ -77,9 +77,15 @@ class Watched(Fake):
         return scores
 
 
-def made(scorer: Scorer, *, sinks: Sequence[Sink] = (), **pacing: Any) -> Guard:
+def made(
+    scorer: Scorer, *, sinks: Sequence[Sink] = (), max_chars: int = 200_000, **pacing: Any
+) -> Guard:
     routes = {
-        name: replace(route, pacing=Pacing(**{"window_chars": 40, "max_hold_chars": 80} | pacing))
+        name: replace(
+            route,
+            pacing=Pacing(**{"window_chars": 40, "max_hold_chars": 80} | pacing),
+            max_chars=max_chars,
+        )
         for name, route in SETTINGS.routes.routes.items()
     }
     settings = replace(SETTINGS, routes=replace(SETTINGS.routes, routes=routes))
@@ -211,10 +217,12 @@ async def test_a_source_that_will_not_close_does_not_keep_the_refusal_back() -> 
         finally:
             for _ in range(3):
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.sleep(60)
+                    await let_go.wait()
 
+    let_go = asyncio.Event()
     async with made(Fake()) as guard, asyncio.timeout(10):
         pieces = await pieces_of(guard.stream(stubborn()))
+        let_go.set()
     assert pieces[-1].verdict
     assert pieces[-1].verdict.blocked
 
@@ -459,6 +467,20 @@ async def test_an_empty_stream_has_a_verdict_that_says_so() -> None:
         (piece,) = await pieces_of(guard.stream(Source(["", ""])))
     assert piece.verdict
     assert [gap.cause for gap in piece.verdict.gaps] == [Cause.EMPTY]
+
+
+@pytest.mark.parametrize("buffer", [False, True])
+async def test_a_stream_without_end_is_refused_when_it_is_too_long(buffer: bool) -> None:
+    async def endless() -> AsyncIterator[str]:
+        while True:
+            yield "All is well. "
+
+    async with made(Fake(), max_chars=1000) as guard:
+        pieces = await pieces_of(guard.stream(endless(), buffer=buffer))
+    verdict = pieces[-1].verdict
+    assert verdict
+    assert (verdict.blocked, verdict.fault) == (True, "request")
+    assert [gap.cause for gap in verdict.gaps] == [Cause.TOO_LONG]
 
 
 async def test_the_prompt_is_the_newest_turn_of_the_user() -> None:

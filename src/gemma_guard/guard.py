@@ -288,7 +288,8 @@ class Guard:
             return service.tightened(chosen, tighten) if tighten else chosen
 
         with self._begun() as service:
-            pacing = resolve(service).pacing
+            chosen = resolve(service)
+        pacing = replace(chosen.pacing, max_chars=chosen.max_chars)
         if messages is not None and prompt is None:
             prompt = answered(messages)
         bench = Bench(self._begun, resolve, self._judged, prompt, tenant, priority)

@@ -18,7 +18,8 @@ class Pacing:
 
     A window has at least `window_chars` and ends with a sentence; it is judged without one when
     `max_hold_chars` wait, or the oldest has waited for `max_hold_ms`. A block stands when as many
-    windows in a row as `confirm` agree; what they are about is held meanwhile.
+    windows in a row as `confirm` agree; what they are about is held meanwhile. No text is read
+    beyond `max_chars`: it is judged then, and refused.
     """
 
     mode: Mode = "window"
@@ -26,6 +27,7 @@ class Pacing:
     max_hold_chars: int = 640
     max_hold_ms: int = 1000
     confirm: int = 1
+    max_chars: int = 200_000
 
     def __post_init__(self) -> None:
         """Refuse a mode that is none, windows that can never fill, and no confirmation at all."""

@@ -106,9 +106,14 @@ class Strand:
 
     @property
     def unjudged(self) -> int:
-        """Characters that wait for a window; none where windows have to wait for the end."""
-        windowed = self._pacing.is_windowed and self.call is None
-        return self._length - self._judged if windowed else 0
+        """Characters that wait for a window; none where windows have to wait for the end.
+
+        A text that is too long to be judged need not be read to its end to be refused.
+        """
+        pacing = self._pacing
+        if (pacing.is_windowed and self.call is None) or self._length > pacing.max_chars:
+            return self._length - self._judged
+        return 0
 
     @property
     def text(self) -> str:
