@@ -63,9 +63,12 @@ async def _streamed(candidate: Candidate, row: Row) -> Verdict:
     """The last verdict of a stream is about all of it that was let go or held back."""
     if row.response is None:
         return await _whole(candidate, row)
-    options = {"route": candidate.route.name, "priority": Priority.BACKGROUND}
-    chunks = _chunks(row.response)
-    pieces = candidate.guard.stream(chunks, prompt=row.text, **options)
+    pieces = candidate.guard.stream(
+        _chunks(row.response),
+        prompt=row.text,
+        route=candidate.route.name,
+        priority=Priority.BACKGROUND,
+    )
     verdicts = [piece.verdict async for piece in pieces if piece.verdict]
     return verdicts[-1]
 
