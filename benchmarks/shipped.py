@@ -84,7 +84,8 @@ def stem(path: Path) -> str:
 
 def tables(found: Mapping[str, Any]) -> str:
     """The Markdown of README.md."""
-    return "\n".join([*_policies(found["policies"]), "", *_sets(found["sets"])]) + "\n"
+    told = (f"Judge: {found['judge']}.", "", *_policies(found["policies"]), "")
+    return "\n".join([*told, *_sets(found["sets"])]) + "\n"
 
 
 def _policies(policies: Iterable[Mapping[str, Any]]) -> Iterator[str]:

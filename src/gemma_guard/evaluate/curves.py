@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from gemma_guard.evaluate.intervals import NOTHING, Interval, effective, wilson
+from gemma_guard.evaluate.intervals import NOTHING, Interval, effective
 from gemma_guard.evaluate.results import Codes, Floats
 
 DRAWS = 1_000
@@ -73,21 +73,18 @@ def best_f1(label: Codes, score: Floats) -> BestF1 | None:
 def recall_at(label: Codes, score: Floats, rate: float) -> Interval | None:
     """The recall of the lowest threshold with at most `rate` false alarms.
 
-    None where fewer than five false alarms could be seen at that rate. The interval redraws both
-    the threshold, an order statistic of the rows without a violation, and the violations found.
+    None where fewer than five false alarms could be seen at that rate. The interval draws both the
+    threshold, an order statistic of the rows without a violation, and the recall there (Jeffreys).
     """
     found, clean = np.sort(score[label == 1]), np.sort(score[label == 0])[::-1]
     if not len(found) or rate * len(clean) < ENOUGH_ALARMS:
         return None
     allowed = min(int(rate * len(clean) + 1e-9), len(clean) - 1)
-    draw = np.random.default_rng(0)
+    draw, size = np.random.default_rng(0), len(found)
     places = draw.beta(allowed + 1, len(clean) - allowed, DRAWS) * len(clean) - 0.5
-    thresholds = np.interp(places, np.arange(len(clean)), clean)
-    redrawn = draw.binomial(len(found), _above(found, thresholds)) / len(found)
-    low, high = np.quantile(redrawn, (0.025, 0.975))
+    caught = _above(found, np.interp(places, np.arange(len(clean)), clean)) * size
+    low, high = np.quantile(draw.beta(caught + 0.5, size - caught + 0.5), (0.025, 0.975))
     value = float(_above(found, clean[allowed : allowed + 1])[0])
-    if value in {0.0, 1.0}:  # redrawing none, or all, finds nothing else
-        return wilson(value, len(found))
     return Interval(value, min(float(low), value), max(float(high), value))
 
 

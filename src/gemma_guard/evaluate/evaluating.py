@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -45,32 +46,36 @@ async def evaluate(candidate: Candidate, order: Order, progress: Progress = unse
     rows = survey(order.paths, columns, candidate.policies).rows
     subject = await _subject(candidate, order, columns)
     collected = Collected(candidate.policies)
-    file = RunFile.begin(order.kept, subject, collected) if order.kept else None
-    done = _seen(collected, rows)
-    progress(len(collected), rows)
+    with _kept(order.kept, subject, collected) as file:
+        done = _seen(collected, rows)
+        left = (row for row in read(order.paths, columns) if not done[row.number])
+        take = _taking(collected, file, lambda: progress(len(collected), rows))
+        began, many = time.perf_counter(), order.concurrency
+        streamed = order.is_streamed
+        await judged.judge(candidate, left, take, concurrency=many, is_streamed=streamed)
+    seconds = 0.0 if any(done) else time.perf_counter() - began
+    return collected.run(subject, seconds=seconds, concurrency=many)
 
+
+@contextmanager
+def _kept(path: Path | None, subject: Subject, collected: Collected) -> Iterator[RunFile | None]:
+    """The file at `path`, whose results are in `collected` then; written out at the end."""
+    if path is None:
+        yield None
+        return
+    with closing(RunFile.begin(path, subject, collected)) as file:
+        yield file
+
+
+def _taking(collected: Collected, file: RunFile | None, seen: Callable[[], None]) -> judged.Take:
     def take(row: Row, verdict: Verdict) -> None:
         result = judged.result(row, verdict)
         collected.take(result)
         if file:
             file.write(result)
-        progress(len(collected), rows)
+        seen()
 
-    began, before = time.perf_counter(), len(collected)
-    try:
-        left = _left(order.paths, columns, done)
-        await judged.judge(
-            candidate,
-            left,
-            take,
-            concurrency=order.concurrency,
-            is_streamed=order.is_streamed,
-        )
-    finally:
-        if file:
-            file.close()
-    seconds = time.perf_counter() - began if not before else 0.0
-    return collected.run(subject, seconds=seconds, concurrency=order.concurrency)
+    return take
 
 
 async def _subject(candidate: Candidate, order: Order, columns: Columns) -> Subject:
@@ -100,7 +105,3 @@ def _seen(collected: Collected, rows: int) -> bytearray:
     for number in collected.numbers():
         seen[number] = 1
     return seen
-
-
-def _left(paths: Sequence[Path], columns: Columns, done: bytearray) -> Iterator[Row]:
-    return (row for row in read(paths, columns) if not done[row.number])
