@@ -212,6 +212,7 @@ class GemmaGuard(CustomGuardrail):
         raise unsupported("unsupported_endpoint", "use `gemma-guard check` to try a text")
 
     def _check_itself(self) -> None:
+        evidence.skip_what_is_not_installed()
         selfcheck.check_class(self)
         selfcheck.check_dispatch(self)
         stanzas.check_running()
