@@ -17,15 +17,17 @@ from typing import Any
 import machine
 from gemma_guard_langchain import wrap
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from gemma_guard import Bands, Guard, Guideline, Policy
 from gemma_guard.scorers.fake import Fake
+from gemma_guard.settings import loads
 
 ASKED = "Could you tell me when the next train to the coast leaves, and from which platform? x"
 ANSWER = "It leaves at ten past nine from platform four, and takes a little under two hours."
-CALLS, ROUNDS = 400, 15
+CALLS, ROUNDS, CHUNKS = 400, 15, 2000
+HELD = "routes: {default: {packs: [default], scorer: fake, stream: {mode: buffer}}}"
 
 
 class Instant(BaseChatModel):
@@ -34,6 +36,15 @@ class Instant(BaseChatModel):
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
         del messages
         return ChatResult(generations=[ChatGeneration(message=AIMessage(ANSWER))])
+
+    def _stream(self, messages: list[BaseMessage], *_: Any, **__: Any) -> Any:
+        del messages
+        for _each in range(CHUNKS):
+            yield ChatGenerationChunk(message=AIMessageChunk(content="word "))
+
+    async def _astream(self, messages: list[BaseMessage], *_: Any, **__: Any) -> Any:
+        for chunk in self._stream(messages):
+            yield chunk
 
     async def _agenerate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
         return self._generate(messages)
@@ -97,12 +108,39 @@ async def ainvoked(raw: BaseChatModel, guarded: BaseChatModel) -> dict[str, floa
     return added("ainvoke", pairs)
 
 
+def streamed(raw: BaseChatModel, guarded: BaseChatModel) -> dict[str, float]:
+    """A chunk that is not the end of a window: of streams that are held to their end, the rest."""
+    pairs = [(chunk_us(raw), chunk_us(guarded)) for _ in range(ROUNDS)]
+    return added("chunk_sync", pairs)
+
+
+async def astreamed(raw: BaseChatModel, guarded: BaseChatModel) -> dict[str, float]:
+    pairs = [(await achunk_us(raw), await achunk_us(guarded)) for _ in range(ROUNDS)]
+    return added("chunk_async", pairs)
+
+
+def chunk_us(model: BaseChatModel) -> float:
+    began = time.perf_counter()
+    for _ in model.stream(ASKED):
+        pass
+    return (time.perf_counter() - began) / CHUNKS * 1e6
+
+
+async def achunk_us(model: BaseChatModel) -> float:
+    began = time.perf_counter()
+    async for _ in model.astream(ASKED):
+        pass
+    return (time.perf_counter() - began) / CHUNKS * 1e6
+
+
 def figures() -> dict[str, Any]:
     raw = Instant()
-    guarded = wrap(raw, guard())
+    guarded, idle = wrap(raw, guard()), wrap(raw, Guard(loads(HELD), sinks=()))
     return {
         **invoked(raw, guarded),
         **asyncio.run(ainvoked(raw, guarded)),
+        **streamed(raw, idle),
+        **asyncio.run(astreamed(raw, idle)),
     }
 
 
