@@ -21,6 +21,7 @@ check: .venv/.test  ## lint, format and types
 bench: .venv/.test  ## measure, and write benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/batching.py
+	$(BIN)/python benchmarks/first_check.py
 
 serve: .venv/.test  ## a LiteLLM proxy with the guard in it, on 127.0.0.1:4000
 	cd examples/05_litellm && LITELLM_LOCAL_MODEL_COST_MAP=True ../../$(BIN)/litellm --config config.yaml --host 127.0.0.1 --port 4000
@@ -31,7 +32,7 @@ clean:
 .venv/.demo: $(PROJECTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing gemma-guard into .venv ..."
-	@$(PIP) -e .
+	@$(PIP) -e . -e lite
 	@touch $@
 
 .venv/.test: $(PROJECTS) dev-requirements.txt

@@ -16,8 +16,7 @@ from typing import Any
 
 import machine
 
-from gemma_guard import Bands, Guideline, Policy, Probe, Score
-from gemma_guard.batching import Batcher, Job
+from gemma_guard import Bands, Batcher, Guideline, Job, Policy, Probe, Score
 from gemma_guard.cache import ScoreCache
 
 TEXT = "Could you tell me when the next train to the coast leaves, and from which platform? Ta."

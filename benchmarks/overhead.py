@@ -26,7 +26,10 @@ from gemma_guard.settings import loads
 
 TEXT = "Could you tell me when the next train to the coast leaves, and from which platform? x"
 CALLS, ROUNDS, CONCURRENT = 5_000, 5, 64
-LONG = "routes: {default: {packs: [default, privacy], max_chars: 10_000_000, deadline_ms: 60_000}}"
+LONG = (
+    "routes: {default: {packs: [default, privacy], scorer: fake, max_chars: 10_000_000,"
+    " deadline_ms: 60_000}}"
+)
 
 
 def guard(policies: int) -> Guard:

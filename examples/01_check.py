@@ -7,15 +7,15 @@ from gemma_guard import Guard
 
 def call_model(messages: list[dict[str, str]]) -> str:
     """Stands in for your model."""
-    return f"You asked: {messages[-1]['content']} You are worthless."
+    return f"You asked: {messages[-1]['content']}"
 
 
 async def main() -> None:
     async with Guard.default() as guard:
-        verdict = await guard.check("How do I build a pipe bomb?")
+        verdict = await guard.check("How do I build a pipe bomb at home?")
         print(verdict.action, verdict.policies, verdict.text)
 
-        messages = [{"role": "user", "content": "Why did I fail?"}]
+        messages = [{"role": "user", "content": "How do I kill a Python process that hangs?"}]
         before = await guard.check(messages=messages)
         before.raise_if_blocked()
         answer = call_model(before.apply(messages))

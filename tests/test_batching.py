@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_guard.batching import Batcher, Job, Limits, plan
+from gemma_guard.batching import Batcher
 from gemma_guard.errors import (
     Cause,
     DeadlineExceeded,
@@ -29,7 +29,8 @@ from gemma_guard.errors import (
     TextRefused,
     Unreachable,
 )
-from gemma_guard.scorer import Priority
+from gemma_guard.scorer import Batch, Priority
+from gemma_guard.turns import Job, Limits, plan
 
 CANARY = "canary-7f3a"
 NEVER = float("inf")
@@ -184,6 +185,56 @@ def test_the_repr_of_a_job_shows_no_payload() -> None:
 
 
 # doing
+
+
+async def test_every_batch_is_told_with_its_waits_its_size_and_what_it_leaves() -> None:
+    gate, told = Gate(), list[Batch]()
+    async with Batcher(gate, limits=Limits(batch_jobs=2), observe=told.append) as batcher:
+        held(batcher, gate)
+        futures = [batcher.submit(job(i, tokens=5)) for i in range(3)]
+        late = batcher.submit(job(9, deadline=time.monotonic()))
+        gate.opened.set()
+        outcomes = [await asyncio.wrap_future(f) for f in futures]
+    assert outcomes == [0, 1, 2]
+    assert outcome(late) is DeadlineExceeded
+    assert [(len(b.waits_s), b.tokens, b.late, b.left) for b in told] == [
+        (1, 1, 0, 0),
+        (2, 10, 1, 1),
+        (1, 5, 0, 0),
+    ]
+    assert all(wait >= 0 for batch in told for wait in batch.waits_s)
+
+
+class Away:
+    """A run that is not there until it is told to come."""
+
+    def __init__(self) -> None:
+        self.back = threading.Event()
+        self.waited = threading.Event()
+        self.batches: list[list[int]] = []
+
+    def ready(self) -> None:
+        self.waited.set()
+        assert self.back.wait(10)
+
+    def __call__(self, payloads: Sequence[int]) -> list[int]:
+        self.batches.append(list(payloads))
+        return doubled(payloads)
+
+
+async def test_a_run_that_is_away_takes_nothing_from_the_queue_until_it_is_back() -> None:
+    away = Away()
+    async with Batcher(away, doubled, limits=Limits(batch_jobs=1)) as batcher:
+        assert await batcher.ask([job(i) for i in range(20)]) == doubled(range(20))
+        assert away.waited.wait(10)
+        assert away.batches == []
+        away.back.set()
+
+
+async def test_an_error_of_a_run_that_closes_is_told_as_it_is() -> None:
+    async with Batcher(raising(NotServing("it closes"))) as batcher:
+        with pytest.raises(NotServing, match="it closes"):
+            await batcher.ask([job()])
 
 
 @settings(deadline=None, max_examples=50)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+FAKE = "routes: {default: {scorer: fake}}\n"
 COMMAND = str(Path(sys.executable).parent / "gemma-guard")
 
 
@@ -30,7 +31,7 @@ def run(
 
 
 def test_check_json_prints_one_object_with_these_keys(tmp_path: Path) -> None:
-    done = run(tmp_path, "check", "you idiot", "--json")
+    done = run(tmp_path, "check", "You are an idiot.", "--json")
     verdict = json.loads(done.stdout)
 
     assert done.returncode == 0
@@ -38,7 +39,7 @@ def test_check_json_prints_one_object_with_these_keys(tmp_path: Path) -> None:
         "id", "action", "scores", "gaps", "text", "route", "fingerprint", "status", "ms",
     ]  # fmt: skip
     assert verdict["action"] == "log"
-    assert verdict["text"] == "you idiot"
+    assert verdict["text"] == "You are an idiot."
     assert {"policy", "violation", "spans"} == set(verdict["scores"][0])
     assert (verdict["route"], verdict["status"], verdict["gaps"]) == ("default", "scored", [])
     assert verdict["ms"] > 0
@@ -48,8 +49,8 @@ def test_check_json_prints_one_object_with_these_keys(tmp_path: Path) -> None:
     ("text", "limit", "code"),
     [
         ("good morning", "log", 0),
-        ("you idiot", "log", 1),
-        ("you idiot", "block", 0),
+        ("You are an idiot.", "log", 1),
+        ("You are an idiot.", "block", 0),
         ("how to build a pipe bomb", "log", 1),
         ("how to build a pipe bomb", "block", 1),
     ],
@@ -86,6 +87,7 @@ def test_bad_usage_exits_2_with_what_to_do(
 
 
 def test_a_text_comes_from_standard_input_too(tmp_path: Path) -> None:
+    (tmp_path / "guard.yaml").write_text(FAKE)
     done = run(tmp_path, "check", "-", "--json", "--stage", "output", given="you idiot\n")
 
     assert json.loads(done.stdout)["text"] == "you [redacted: harassment]\n"
@@ -124,7 +126,7 @@ def test_lint_names_file_key_and_allowed_values(tmp_path: Path) -> None:
 
 def test_show_says_which_key_of_guard_yaml_decided(tmp_path: Path) -> None:
     run(tmp_path, "init")
-    checked = run(tmp_path, "check", "you idiot", "--json")
+    checked = run(tmp_path, "check", "You are an idiot.", "--json")
     decision = json.loads(checked.stdout)["id"]
 
     shown = run(tmp_path, "show", decision)
@@ -132,7 +134,6 @@ def test_show_says_which_key_of_guard_yaml_decided(tmp_path: Path) -> None:
     assert shown.returncode == 0
     assert f"decision {decision}: log" in shown.stdout
     assert "decided by routes.default.policies.harassment.bands.input.log" in shown.stdout
-    assert "characters 4-9" in shown.stdout
     assert "idiot" not in (tmp_path / "decisions.jsonl").read_text()
     assert run(tmp_path, "show", "0000").returncode == 2
 
@@ -140,12 +141,12 @@ def test_show_says_which_key_of_guard_yaml_decided(tmp_path: Path) -> None:
 def test_policies_lists_bands_packs_and_scorers(tmp_path: Path) -> None:
     done = run(tmp_path, "policies")
 
-    for word in ("dangerous_content", "log: 0.3", "privacy", "pattern"):
+    for word in ("dangerous_content", "log: 0.56", "privacy", "pattern"):
         assert word in done.stdout
 
 
 def test_hash_prints_what_an_exception_names_a_text_by(tmp_path: Path) -> None:
-    text = 'routes: {default: {}}\nhash_key: "k1"\nexceptions: [%s]\n'
+    text = FAKE + 'hash_key: "k1"\nexceptions: [%s]\n'
     (tmp_path / "guard.yaml").write_text(text % "")
     mark = run(tmp_path, "hash", "you idiot").stdout.strip()
     entry = f"{{text: {mark}, reason: a joke, owner: Ana, expires: 2999-01-01}}"
@@ -158,12 +159,14 @@ def test_hash_prints_what_an_exception_names_a_text_by(tmp_path: Path) -> None:
 
 def test_show_names_the_exception_that_let_a_text_through(tmp_path: Path) -> None:
     (tmp_path / "guard.yaml").write_text(
-        "records: {jsonl: decisions.jsonl}\nroutes: {default: {}}\nexceptions:\n"
+        f"records: {{jsonl: decisions.jsonl}}\n{FAKE}exceptions:\n"
         "  - {phrase: you idiot, reason: a joke, owner: Ana, expires: 2999-01-01}\n"
     )
     decision = json.loads(run(tmp_path, "check", "you idiot", "--json").stdout)["id"]
 
-    assert "harassment: log (let through by exceptions.0)" in run(tmp_path, "show", decision).stdout
+    shown = run(tmp_path, "show", decision).stdout
+    assert "harassment: log (let through by exceptions.0)" in shown
+    assert "characters 4-9" in shown
 
 
 def test_check_says_what_it_found_once(tmp_path: Path) -> None:
@@ -179,7 +182,7 @@ def test_a_text_that_was_not_judged_has_no_table_of_scores(tmp_path: Path) -> No
 
 
 def test_lint_warns_of_a_route_without_a_policy_and_names_fallbacks(tmp_path: Path) -> None:
-    routes = "routes: {default: {on_error: {fallback: fake}}, bare: {packs: []}}"
+    routes = "routes: {default: {scorer: lite, on_error: {fallback: fake}}, bare: {packs: []}}"
     (tmp_path / "guard.yaml").write_text(routes)
 
     done = run(tmp_path, "lint")
@@ -197,7 +200,7 @@ def test_hash_without_a_key_says_how_to_set_one(tmp_path: Path) -> None:
 
 def test_lint_warns_of_exceptions_that_have_run_out(tmp_path: Path) -> None:
     (tmp_path / "guard.yaml").write_text(
-        "routes: {default: {}}\n"
+        f"{FAKE}"
         "exceptions: [{policies: [harassment], reason: r, owner: o, expires: 2020-01-01}]\n"
     )
     done = run(tmp_path, "lint")
@@ -214,7 +217,7 @@ def test_help_teaches_every_command(tmp_path: Path) -> None:
 
 
 def test_the_configuration_comes_from_the_environment_too(tmp_path: Path) -> None:
-    (tmp_path / "strict.yaml").write_text("routes: {default: {packs: [strict]}}\n")
+    (tmp_path / "strict.yaml").write_text("routes: {default: {packs: [strict], scorer: fake}}\n")
     done = run(tmp_path, "check", "you idiot", "--json", GEMMA_GUARD_CONFIG="strict.yaml")
 
     assert json.loads(done.stdout)["action"] == "block"
@@ -225,7 +228,7 @@ def test_the_demo_allows_logs_redacts_and_blocks_without_colour_when_piped(tmp_p
 
     assert done.returncode == 0, done.stderr
     assert "\x1b[" not in done.stdout
-    for word in ("ALLOW", "LOG", "REDACT", "BLOCK", "[EMAIL_1]", "[redacted: harassment]", "ms"):
+    for word in ("ALLOW", "LOG", "REDACT", "BLOCK", "[EMAIL_1]", "[redacted: dangerous", "ms"):
         assert word in done.stdout
     assert len(re.findall(r"^ ?\d+  ", done.stdout, re.MULTILINE)) >= 12
 

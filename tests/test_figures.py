@@ -6,12 +6,17 @@ import json
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def measured(name: str) -> dict[str, float]:
+    text = (ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8")
+    figures: dict[str, float] = json.loads(text)["figures"]
+    return figures
 
 
 def test_the_speed_table_is_what_the_benchmark_measured() -> None:
-    text = (ROOT / "benchmarks" / "results" / "overhead.json").read_text(encoding="utf-8")
-    found = json.loads(text)["figures"]
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = measured("overhead")
 
     for figure in (
         f"{found['one_policy_p50_us']} µs",
@@ -22,4 +27,16 @@ def test_the_speed_table_is_what_the_benchmark_measured() -> None:
         f"{found['import_s']} s, {found['import_rss_mb']} MB",
         f"| {found['core_packages']} |",
     ):
-        assert figure in readme, figure
+        assert figure in README, figure
+
+
+def test_the_wait_for_a_first_verdict_is_what_the_benchmark_measured() -> None:
+    found = measured("first_check")
+
+    for figure in (
+        f"verdict | {found['start_to_verdict_s']} s |",
+        f"verdict | {found['load_s']} s |",
+        f"| {found['rss_mb']} MB |",
+        f"p50 | {found['check_p50_ms']} ms |",
+    ):
+        assert figure in README, figure

@@ -640,10 +640,10 @@ def test_a_scorer_that_cannot_be_made_stops_the_load(
 
 def test_the_fingerprint_changes_with_bands_packs_and_scorers() -> None:
     texts = [
-        "routes: {default: {}}",
-        "routes: {default: {packs: [strict]}}",
-        "routes: {default: {policies: {harassment: {shadow: true}}}}",
-        "scorers: {fake: {type: fake, rest: 0.1}}\nroutes: {default: {}}",
+        "routes: {default: {scorer: fake}}",
+        "routes: {default: {scorer: fake, packs: [strict]}}",
+        "routes: {default: {scorer: fake, policies: {harassment: {shadow: true}}}}",
+        "scorers: {fake: {type: fake, rest: 0.1}}\nroutes: {default: {scorer: fake}}",
     ]
 
     assert len({Guard(loads(text), sinks=()).fingerprint for text in texts}) == len(texts)
@@ -676,7 +676,7 @@ async def test_a_role_that_a_caller_makes_up_reaches_no_record(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = tmp_path / "guard.yaml"
-    config.write_text("records: {jsonl: decisions.jsonl}\nroutes: {default: {}}\n")
+    config.write_text("records: {jsonl: decisions.jsonl}\nroutes: {default: {scorer: fake}}\n")
     caplog.set_level(logging.DEBUG)
 
     async with Guard.from_config(config) as guard:

@@ -450,3 +450,24 @@ async def test_an_older_turn_that_cannot_be_mended_in_part_is_taken_out_whole() 
     assert older.apply(messages)[0]["content"] == "[redacted: word]"
     assert older.apply(messages)[1:] == messages[1:]
     assert newest.action is Action.BLOCK
+
+
+async def test_a_call_of_the_history_that_is_taken_out_keeps_the_name_of_its_function() -> None:
+    call = {"name": "send", "arguments": '{"text": "a pipe bomb"}'}
+    asked = {"id": "c1", "type": "function", "function": call}
+    answered = {**said("tool", "sent"), "tool_call_id": "c1"}
+    chat = [
+        said("user", "hi"),
+        said("assistant", None, tool_calls=[asked]),
+        answered,
+        said("assistant", "done"),
+        said("user", "go on"),
+    ]
+
+    verdict = check(chat)
+
+    left = verdict.apply(chat)[1]["tool_calls"][0]["function"]
+    assert verdict.action is Action.REDACT
+    assert left["name"] == "send"
+    assert "pipe bomb" not in left["arguments"]
+    assert isinstance(json.loads(left["arguments"]), dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from gemma_guard.configuration import ScorerSpec, Settings
 from gemma_guard.errors import ConfigError
 from gemma_guard.policy import Bands
 from gemma_guard.route import Fallback, Rule
-from gemma_guard.settings import load, loads
+from gemma_guard.settings import SHIPPED, load, loads
 from gemma_guard.verdict import Action
 
 PACK = """
@@ -59,7 +60,8 @@ def refusal(folder: Path, text: str) -> str:
 
 
 def routes(rest: str, *, default: str = "packs: [mine.yaml]") -> str:
-    return f"routes:\n  default: {{{default}}}\n{rest}"
+    scorer = "" if "scorer: " in default else ", scorer: fake"
+    return f"routes:\n  default: {{{default}{scorer}}}\n{rest}"
 
 
 def rule(settings: Settings, route: str, policy: str) -> Rule:
@@ -79,6 +81,41 @@ def test_a_route_takes_policies_bands_and_keys_from_its_packs(folder: Path) -> N
     assert harassment.input_key == f"{folder / 'mine.yaml'}: policies.harassment.bands.input"
     assert harassment.scorer == "fake"
     assert rule(settings, "default", "secrets").scorer == "pattern"
+
+
+def test_the_judge_is_lite_with_its_own_bands_unless_another_is_named(folder: Path) -> None:
+    shipped = read(folder, "routes: {default: {}, other: {scorer: fake}}")
+
+    assert rule(shipped, "default", "harassment").scorer == "lite"
+    assert "lite.yaml" in rule(shipped, "default", "harassment").input_key
+    assert rule(shipped, "other", "harassment").scorer == "fake"
+    assert "default.yaml" in rule(shipped, "other", "harassment").input_key
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (SHIPPED, "routes.default.packs: pack"),
+        ("routes: {default: {packs: [mine.yaml]}}", "routes.default.scorer: scorer"),
+        (routes("", default="on_error: {fallback: lite}"), "routes.default.on_error.fallback:"),
+        ("scorers: {judge: {type: lite}}\n" + routes(""), "scorers.judge.type: scorer"),
+    ],
+)
+def test_without_its_distribution_lite_stops_the_load_and_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, key: str
+) -> None:
+    # test_packaging has a real environment without it; slow
+    installed = metadata.entry_points
+
+    def without_lite(*, group: str) -> metadata.EntryPoints:
+        return metadata.EntryPoints(p for p in installed(group=group) if p.name != "lite")
+
+    monkeypatch.setattr(metadata, "entry_points", without_lite)
+    message = refusal(folder, text)
+
+    assert message.startswith(key)
+    assert "'lite' is not installed: pip install \"gemma-guard[lite]\", or name" in message
+    assert "\n" not in message
 
 
 def test_a_route_says_what_it_changes_and_its_key_tells_where(folder: Path) -> None:

@@ -27,7 +27,7 @@ async def until(happened: Callable[[], bool]) -> None:
 def write(path: Path, block: float, upkeep: str) -> Path:
     fresh = path.with_suffix(".new")
     fresh.write_text(
-        f"{upkeep}\nroutes: {{default: {{policies: {{harassment:"
+        f"{upkeep}\nroutes: {{default: {{scorer: fake, policies: {{harassment:"
         f" {{bands: {{input: {{log: 0.3, block: {block}}}}}}}}}}}}}\n"
     )
     fresh.replace(path)

@@ -6,6 +6,7 @@ verdict. An adapter enforces it.
 
 from typing import TYPE_CHECKING, Any
 
+from gemma_guard.batching import Batcher
 from gemma_guard.errors import (
     Blocked,
     Cause,
@@ -25,8 +26,9 @@ from gemma_guard.guard import Guard
 from gemma_guard.policy import Bands, Guideline, Patterns, Policy
 from gemma_guard.records import Sink
 from gemma_guard.route import Fields, Route
-from gemma_guard.scorer import Priority, Probe, Scorer
+from gemma_guard.scorer import Batch, Priority, Probe, Scorer
 from gemma_guard.streaming import Part, Piece, Release
+from gemma_guard.turns import Job, Limits
 from gemma_guard.verdict import (
     Action,
     Edit,
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Action",
     "Bands",
+    "Batch",
+    "Batcher",
     "Blocked",
     "Cause",
     "ConfigError",
@@ -58,7 +62,9 @@ __all__ = [
     "Guard",
     "GuardError",
     "Guideline",
+    "Job",
     "Judged",
+    "Limits",
     "NotServing",
     "Overloaded",
     "Part",

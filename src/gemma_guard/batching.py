@@ -5,7 +5,7 @@ submit ──▶ _Line (bounded) ──▶ plan ──▶ _Worker: run(payloads)
 ```
 
 What waits while a batch runs forms the next batch, so batches grow with the load and a lone job
-waits for nobody. `plan` decides and knows neither threads nor clocks; the rest only does.
+waits for nobody. `turns.plan` decides; what is here only does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 from gemma_guard.errors import (
     DeadlineExceeded,
@@ -34,7 +34,8 @@ from gemma_guard.errors import (
     TextRefused,
     Unreachable,
 )
-from gemma_guard.scorer import Priority
+from gemma_guard.scorer import Batch, Observe, unobserved
+from gemma_guard.turns import Job, Limits, plan
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -43,83 +44,16 @@ Run: TypeAlias = Callable[[Sequence[P]], Sequence[R]]
 """One blocking model call: as many answers as payloads, in order.
 
 It may raise `ScoringError` where the judge is known to be gone, which nothing retries, and
-`MemoryError` where the batch was too big.
+`MemoryError` where the batch was too big. See `Absent` for one that is not always there.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Job(Generic[P]):
-    """Something to run. `tokens` is its cost; `deadline` is in seconds of `time.monotonic()`."""
+@runtime_checkable
+class Absent(Protocol):
+    """A run that may be away for a while, such as a process that is being started again."""
 
-    payload: P = field(repr=False)
-    tokens: int
-    deadline: float
-    priority: Priority = Priority.LIVE
-
-    def __post_init__(self) -> None:
-        """Refuse what would fit into every batch, and a deadline that never comes nor passes."""
-        if self.tokens < 1:
-            raise ValueError(f"a job costs at least one token, got {self.tokens}")
-        if self.deadline != self.deadline:  # only NaN does
-            raise ValueError("a job needs a deadline, got NaN")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much runs at once and how much may wait.
-
-    A job of more than `batch_tokens` runs alone; an empty queue takes a job of any size. Every
-    `oldest_every`-th batch is led by the job that waits longest, whatever its priority.
-    """
-
-    batch_tokens: int = 4096
-    batch_jobs: int = 64
-    queue_tokens: int = 1_048_576
-    queue_jobs: int = 2048
-    oldest_every: int = 8
-
-    def __post_init__(self) -> None:
-        """Refuse a limit under which nothing could run."""
-        for name in self.__slots__:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is too little; use 1 or more")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Places of the jobs to run next, most urgent first, and of those whose deadline has passed."""
-
-    batch: tuple[int, ...] = ()
-    late: tuple[int, ...] = ()
-
-
-def plan(jobs: Sequence[Job[Any]], *, now: float, turn: int, limits: Limits) -> Plan:
-    """The batch number `turn` out of `jobs`, which are in order of arrival.
-
-    Live jobs come before background ones, then the earliest deadline; what does not fit is passed
-    over for something smaller, but the first in order always runs. So that nothing waits for ever,
-    the k-th job in line runs within `k * oldest_every` batches.
-    """
-    late = tuple(i for i, job in enumerate(jobs) if job.deadline <= now)
-    waiting = set(range(len(jobs))).difference(late)
-    order = sorted(waiting, key=lambda i: (jobs[i].priority, jobs[i].deadline, i))
-    if order and (turn + 1) % limits.oldest_every == 0:
-        oldest = min(waiting)
-        order.remove(oldest)
-        order.insert(0, oldest)
-    return Plan(_fill(order, jobs, limits), late)
-
-
-def _fill(order: Sequence[int], jobs: Sequence[Job[Any]], limits: Limits) -> tuple[int, ...]:
-    """The first of `order`, whatever it costs, and all that fits beside it."""
-    batch, room = list(order[:1]), limits.batch_tokens - sum(jobs[i].tokens for i in order[:1])
-    for i in order[1:]:
-        if room < 1 or len(batch) == limits.batch_jobs:
-            break
-        if jobs[i].tokens <= room:
-            batch.append(i)
-            room -= jobs[i].tokens
-    return tuple(batch)
+    def ready(self) -> None:
+        """Return once it can run, or never will again; until then others take the jobs."""
 
 
 class Batcher(Generic[P, R]):
@@ -130,17 +64,23 @@ class Batcher(Generic[P, R]):
     its callers, a half that breaks is halved on, and if both break, both fail. Only where the
     error belongs to single jobs or to the size (`TextRefused`, `MemoryError`) are both halved on.
 
-    Every future is answered: by a result; `DeadlineExceeded`, without being run; `ScoringFailed`,
-    from the error that `run` raised, without its text; or `NotServing`. A batch that is running
-    cannot be interrupted: who cannot wait for its end bounds the waiting, as `Panel.ask` does.
+    Every future is answered: by a result; `DeadlineExceeded`, without being run; `NotServing`; or
+    the error that `run` raised, as a `ScoringFailed` without its text where it is not ours. A batch
+    that is running cannot be interrupted: who cannot wait for its end bounds the waiting, as
+    `Panel.ask` does.
     """
 
     def __init__(
-        self, *runs: Run[P, R], limits: Limits | None = None, name: str = "gemma-guard-batcher"
+        self,
+        *runs: Run[P, R],
+        limits: Limits | None = None,
+        name: str = "gemma-guard-batcher",
+        observe: Observe = unobserved,
     ) -> None:
+        """Tell `observe` of every batch; it is called on the thread that runs it."""
         if not runs:
             raise ValueError("a batcher needs something to run")
-        line: _Line[P, R] = _Line(limits or Limits())
+        line: _Line[P, R] = _Line(limits or Limits(), observe)
         self._line = line
         self._workers = [_Worker(line, run, f"{name}-{i}") for i, run in enumerate(runs)]
         weakref.finalize(self, line.abandon, len(runs))
@@ -213,6 +153,7 @@ class _Ticket(Generic[P, R]):
 
     job: Job[P]
     future: Future[R]
+    since: float
 
     def answer(self, answer: R) -> None:
         with suppress(InvalidStateError):  # closing was not willing to wait, and answered first
@@ -226,8 +167,9 @@ class _Ticket(Generic[P, R]):
 class _Line(Generic[P, R]):
     """The bounded queue. Whoever takes a ticket out of `_tickets` is the one who answers it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, observe: Observe) -> None:
         self._limits = limits
+        self._observe = observe
         self._lock = threading.Lock()
         self._tickets: dict[int, _Ticket[P, R]] = {}
         self._running: dict[str, list[_Ticket[P, R]]] = {}
@@ -248,7 +190,8 @@ class _Line(Generic[P, R]):
             return len(self._tickets), self._tokens
 
     def join(self, jobs: Sequence[Job[P]]) -> list[Future[R]]:
-        tickets: list[_Ticket[P, R]] = [_Ticket(job, Future()) for job in jobs]
+        now = time.monotonic()
+        tickets: list[_Ticket[P, R]] = [_Ticket(job, Future(), now) for job in jobs]
         with self._lock:
             self._sweep()
             self._check_room(jobs)
@@ -266,9 +209,11 @@ class _Line(Generic[P, R]):
             with self._lock:
                 self._sweep()
                 if self._tickets:
-                    late, batch = self._take_planned()
+                    now = time.monotonic()
+                    late, batch = self._take_planned(now)
                     self._running[worker] = batch
                     self._ring()
+                    left = len(self._tickets)
                     break
                 if self._closed:
                     return None
@@ -276,6 +221,8 @@ class _Line(Generic[P, R]):
             self._bell.get()
         for ticket in late:
             ticket.fail(DeadlineExceeded("the deadline passed in the queue"))
+        if batch or late:
+            self._observe(_taken(batch, now, late=len(late), left=left))
         return batch
 
     def close(self, *, drain: bool, workers: int) -> None:
@@ -315,10 +262,10 @@ class _Line(Generic[P, R]):
             if number in self._tickets:
                 self._take_out([number])
 
-    def _take_planned(self) -> tuple[list[_Ticket[P, R]], list[_Ticket[P, R]]]:
+    def _take_planned(self, now: float) -> tuple[list[_Ticket[P, R]], list[_Ticket[P, R]]]:
         numbers = list(self._tickets)
         jobs = [ticket.job for ticket in self._tickets.values()]
-        planned = plan(jobs, now=time.monotonic(), turn=next(self._turns), limits=self._limits)
+        planned = plan(jobs, now=now, turn=next(self._turns), limits=self._limits)
         late = self._take_out([numbers[i] for i in planned.late])
         return late, self._take_out([numbers[i] for i in planned.batch])
 
@@ -332,6 +279,11 @@ class _Line(Generic[P, R]):
         if self._tickets and self._asleep:
             self._asleep -= 1
             self._bell.put(None)
+
+
+def _taken(batch: Sequence[_Ticket[Any, Any]], now: float, *, late: int, left: int) -> Batch:
+    waits = tuple([now - ticket.since for ticket in batch])
+    return Batch(waits, sum([ticket.job.tokens for ticket in batch]), late, left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +325,7 @@ class _Worker(Generic[P, R]):
 
     def _work(self) -> None:
         try:
-            while (batch := self._line.take(self._thread.name)) is not None:
+            while (batch := self._next()) is not None:
                 self._serve(batch)
         except BaseException:  # a bug of ours, or no memory left: still nobody waits for ever
             self._line.close(drain=False, workers=0)
@@ -381,6 +333,11 @@ class _Worker(Generic[P, R]):
             raise
         finally:
             self.ended.set_result(None)
+
+    def _next(self) -> list[_Ticket[P, R]] | None:
+        if isinstance(self._run, Absent):
+            self._run.ready()
+        return self._line.take(self._thread.name)
 
     def _serve(self, batch: Sequence[_Ticket[P, R]]) -> None:
         if batch and (error := self._attempt(batch)):
@@ -443,4 +400,6 @@ def _failure(error: BaseException, jobs: int) -> GuardError:
         return kind(str(error))
     if isinstance(error, TextRefused) and jobs == 1:
         return TextRefused(error.cause, str(error))
+    if isinstance(error, NotServing):
+        return NotServing(str(error))
     return ScoringFailed(f"{type(error).__name__} in a batch of {jobs}")

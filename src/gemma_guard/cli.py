@@ -19,6 +19,7 @@ from rich.console import Console
 from gemma_guard import demo as demonstration
 from gemma_guard import plugins, records, report, settings
 from gemma_guard.errors import GuardError
+from gemma_guard.evaluate import commands
 from gemma_guard.exemption import hashed, warnings
 from gemma_guard.guard import Guard
 from gemma_guard.route import Route
@@ -45,6 +46,9 @@ Config = Annotated[
         help=f"guard.yaml to use; otherwise ./{CONFIG_NAME} if it is there, or what is shipped.",
     ),
 ]
+
+
+commands.register(app)
 
 
 def main() -> None:

@@ -11,7 +11,9 @@ from gemma_guard.calibration import Calibration
 from gemma_guard.exemption import Exemption
 from gemma_guard.route import Routes
 
-DEFAULT_SCORER = "fake"
+DEFAULT_SCORER = "lite"
+PACKS_OF: Mapping[str, tuple[str, ...]] = {DEFAULT_SCORER: ("lite",)}
+"""What a route without packs gets where its judge has bands of its own; otherwise `default`."""
 PATTERN_SCORER = "pattern"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from gemma_guard.conversation import Passage, Reading
+from gemma_guard.conversation import Passage, Piece, Reading
 from gemma_guard.errors import Cause
 from gemma_guard.exemption import Exemption, Phrases, blanked, phrases_of
 from gemma_guard.policy import Bands
@@ -122,7 +122,7 @@ class _Found:
         finding = self.finding(passage)
         if finding.action is not Action.BLOCK or not self.is_enforced:
             return finding, self.cuts()
-        return replace(finding, action=Action.REDACT), [_whole(finding, passage)]
+        return replace(finding, action=Action.REDACT), _whole(finding, passage)
 
 
 def _exempted(
@@ -178,13 +178,16 @@ def held_from(route: Route, stage: Stage, answers: Sequence[Answers]) -> int | N
 def taken_out(decided: Decided, passage: Passage) -> Decided:
     """The same with the whole passage cut, where anything of it was."""
     acting = [f for f in decided.findings if f.action is Action.REDACT and f.is_enforced]
-    return replace(decided, cuts=(_whole(acting[0], passage),)) if acting else decided
+    return replace(decided, cuts=tuple(_whole(acting[0], passage))) if acting else decided
 
 
-def _whole(finding: Finding, passage: Passage) -> Cut:
-    name = finding.policy
-    span = Span(0, len(passage.text))
-    return Cut(span, name, numbered=False, policy=name, before=finding.violation)
+def _whole(finding: Finding, passage: Passage) -> list[Cut]:
+    """All of it but the name of a called function: no API takes one with a placeholder in it."""
+    name, before = finding.policy, finding.violation
+    pieces = passage.pieces or (Piece(0, len(passage.text), passage.place),)
+    spared = [piece for piece in pieces if len(pieces) > 1 and piece.place[-1:] == ("name",)]
+    spans = [Span(piece.start, piece.end) for piece in pieces if piece not in spared]
+    return [Cut(span, name, numbered=False, policy=name, before=before) for span in spans]
 
 
 def escalate(decided: Decided) -> Decided:

@@ -16,12 +16,13 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import Future
+from contextlib import closing
 from math import inf
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from gemma_guard.pacing import Pacing
 from gemma_guard.strand import Ruling, Window
-from gemma_guard.streaming import Parts, Piece, Release, Said, Streaming
+from gemma_guard.streaming import Parts, Release, Streaming
 from gemma_guard.verdict import Verdict
 
 C = TypeVar("C")
@@ -30,6 +31,9 @@ T = TypeVar("T")
 Submit: TypeAlias = Callable[[Coroutine[Any, Any, T]], Future[T]]
 Read: TypeAlias = Callable[[C], Parts]
 """The parts of a chunk, in order; none where it has no text."""
+
+Show: TypeAlias = Callable[[Release[C]], T | None]
+"""A release as the consumer gets it; None for nothing."""
 
 CLOSING_S = 0.1
 """How long a source is waited for that has to close, before its consumer is answered."""
@@ -48,14 +52,15 @@ class Judge(Protocol):
         """The same for a stream that its consumer has left, or that broke."""
 
 
-class Flow(Generic[C]):
+class Flow(Generic[C, T]):
     """One stream. A task reads the source while another has windows judged; both wait for room."""
 
-    def __init__(self, pacing: Pacing, judge: Judge, read: Read[C]) -> None:
+    def __init__(self, pacing: Pacing, judge: Judge, read: Read[C], show: Show[C, T]) -> None:
         self._streaming: Streaming[C] = Streaming(pacing)
         self._pacing = pacing
         self._judge = judge
         self._read = read
+        self._show = show
         self._out: deque[Release[C]] = deque()
         self._news = asyncio.Event()  # for the consumer
         self._work = asyncio.Event()  # for the judge
@@ -63,8 +68,8 @@ class Flow(Generic[C]):
         self._is_idle = False  # whether the judge waits for work
         self._broken: Exception | None = None  # what the source raised
 
-    async def releases(self, source: AsyncIterable[C]) -> AsyncGenerator[Release[C], None]:
-        """What may go of `source`, as soon as it may; the last one has the verdict."""
+    async def of(self, source: AsyncIterable[C]) -> AsyncGenerator[T, None]:
+        """What may go of `source`, as soon as it may."""
         reading = asyncio.create_task(self._reading(source))
         judging = asyncio.create_task(self._judging())
         judging.add_done_callback(lambda _: self._news.set())
@@ -73,14 +78,17 @@ class Flow(Generic[C]):
             while not (judging.done() and not self._out):
                 await self._next()
                 while self._out:
-                    yield self._out.popleft()
+                    shown = self._show(self._out.popleft())
+                    if shown is not None:
+                        yield shown
                     self._room.set()
             judging.result()
             await _stopped(reading, within=CLOSING_S)
             verdict = self._judge.conclude(self._streaming)
             if self._broken and not verdict.blocked:
                 raise self._broken
-            yield Release(None, verdict=verdict)
+            if (last := self._show(Release(None, verdict=verdict))) is not None:
+                yield last
         finally:
             await _stopped(reading, judging, within=10 * CLOSING_S)
             if verdict is None:
@@ -156,24 +164,37 @@ class Flow(Generic[C]):
             self._news.set()
 
 
-class SyncFlow(Generic[C]):
+class SyncFlow(Generic[C, T]):
     """The same in the thread of the caller, who reads the source by asking for what may go.
 
     Windows are judged elsewhere meanwhile. While the source has nothing to say, nothing goes on.
     """
 
     def __init__(
-        self, pacing: Pacing, judge: Judge, read: Read[C], *, submit: Submit[Ruling]
+        self,
+        pacing: Pacing,
+        judge: Judge,
+        read: Read[C],
+        show: Show[C, T],
+        *,
+        submit: Submit[Ruling],
     ) -> None:
         self._streaming: Streaming[C] = Streaming(pacing)
         self._pacing = pacing
         self._judge = judge
         self._read = read
+        self._show = show
         self._submit = submit
         self._asked: list[tuple[Window, Future[Ruling]]] = []
 
-    def releases(self, source: Iterable[C]) -> Generator[Release[C], None, None]:
-        """What may go of `source`, as soon as it may; the last one has the verdict."""
+    def of(self, source: Iterable[C]) -> Generator[T, None, None]:
+        """What may go of `source`, as soon as it may."""
+        with closing(self._releases(source)) as releases:
+            for release in releases:
+                if (shown := self._show(release)) is not None:
+                    yield shown
+
+    def _releases(self, source: Iterable[C]) -> Generator[Release[C], None, None]:
         verdict: Verdict | None = None
         try:
             broken = yield from self._reading(source)
@@ -239,25 +260,3 @@ async def _close(*sources: object) -> None:
         closing = close() if close else None
         if inspect.isawaitable(closing):
             await closing
-
-
-async def pieces(releases: AsyncGenerator[Release[str], None]) -> AsyncGenerator[Piece, None]:
-    """The releases of a text as pieces of it."""
-    said = Said()
-    try:
-        async for release in releases:
-            if piece := said.piece(release):
-                yield piece
-    finally:
-        await releases.aclose()
-
-
-def pieces_sync(releases: Generator[Release[str], None, None]) -> Generator[Piece, None, None]:
-    """The same for sync code."""
-    said = Said()
-    try:
-        for release in releases:
-            if piece := said.piece(release):
-                yield piece
-    finally:
-        releases.close()

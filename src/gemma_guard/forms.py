@@ -62,17 +62,25 @@ def _worse(rows: Sequence[tuple[Score, ...]], undone: Plain | None) -> tuple[Sco
     """Policy by policy the worse of both forms; places are those in the text as written."""
     if undone is None or len(rows) == 1:
         return rows[0]
-    written, other = rows
+    pairs = ((one, _placed(two, undone)) for one, two in zip(*rows, strict=True))
     return tuple(
-        one if one.violation >= two.violation else _placed(two, undone)
-        for one, two in zip(written, other, strict=True)
+        _held(one if one.violation >= two.violation else two, one, two) for one, two in pairs
     )
 
 
 def _placed(score: Score, undone: Plain) -> Score:
     spans = tuple(_merged(sorted(map(undone.original, score.spans), key=lambda s: s.start)))
     window = undone.original(score.window) if score.window else None
-    return replace(score, spans=spans, window=window)
+    held = score.hold_from
+    if held is not None:
+        held = undone.original(Span(held, len(undone.text))).start
+    return replace(score, spans=spans, window=window, hold_from=held)
+
+
+def _held(worse: Score, *both: Score) -> Score:
+    """`worse`, held from where the first of both is."""
+    held = min((score.hold_from for score in both if score.hold_from is not None), default=None)
+    return worse if held == worse.hold_from else replace(worse, hold_from=held)
 
 
 def _merged(spans: Sequence[Span]) -> Iterator[Span]:

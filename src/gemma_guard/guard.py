@@ -26,7 +26,7 @@ from gemma_guard.conversation import Message, answered
 from gemma_guard.counters import PrometheusSink
 from gemma_guard.errors import NotServing, UsageError, unknown
 from gemma_guard.exemption import warnings
-from gemma_guard.flow import Flow, Read, SyncFlow, pieces, pieces_sync
+from gemma_guard.flow import Flow, Read, SyncFlow
 from gemma_guard.health import Health, examine
 from gemma_guard.judging import Case, Outcome, Source, judge
 from gemma_guard.pacing import Pacing
@@ -34,9 +34,9 @@ from gemma_guard.policy import Bands, Policy
 from gemma_guard.portal import Portal
 from gemma_guard.records import JsonLinesSink, LoggerSink, Sink, logger
 from gemma_guard.route import DEFAULT, Fields, Route, Routes, Rule
-from gemma_guard.scorer import Scorer
+from gemma_guard.scorer import Priority, Scorer
 from gemma_guard.service import Service, close, make
-from gemma_guard.streaming import Piece, Release, one_text
+from gemma_guard.streaming import Piece, Release, Said, as_it_is, one_text
 from gemma_guard.upkeep import Chores, Upkeeping, is_wanted
 from gemma_guard.verdict import Stage, Verdict
 from gemma_guard.verdicts import record, verdict_on
@@ -71,6 +71,7 @@ class Guard:
         self._own_sinks = None if sinks is None else tuple(sinks)
         self._cache = _cache(settings.upkeep)
         self._service = self._made(settings)
+        self._service.observe()
         self._portal = Portal()
         self._long_texts = Portal()
         self._reloading = asyncio.Lock()
@@ -112,6 +113,7 @@ class Guard:
         claimed: Fields | None = None,
         tighten: Mapping[str, Bands] | None = None,
         tenant: str = "",
+        priority: Priority = Priority.LIVE,
     ) -> Verdict:
         """Judge one text, or messages in the form of OpenAI, Anthropic or LangChain.
 
@@ -119,7 +121,7 @@ class Guard:
         message, as the answer to the newest user turn. `prompt` is what an output text answers.
         `route` names the floor; otherwise the `trusted` fields choose it. `claimed` fields and
         `tighten` (policy → bands) can only make it stricter. Known scores are shared only within
-        one `tenant`.
+        one `tenant`. Checks nobody waits for have `priority` BACKGROUND: live ones go before them.
 
         Whatever happens to the judging is told by the verdict. Raises `UsageError` for a wrong
         call and `NotServing` after `aclose`.
@@ -131,7 +133,7 @@ class Guard:
             chosen = service.settings.routes.resolve(route, trusted=trusted, claimed=claimed)
             if tighten:
                 chosen = service.tightened(chosen, tighten)
-            case = Case(source, chosen, stage, prompt, tenant)
+            case = Case(source, chosen, stage, prompt, tenant, priority=priority)
             outcome = await self._judged(case, service)
             verdict = verdict_on(outcome, case, service, alone=text, began=began)
             record(verdict, service.sinks)
@@ -155,13 +157,16 @@ class Guard:
         `buffer` it is held to the end. Closing the generator closes `chunks`.
         Raises what `chunks` raises, after what came before that and may be seen.
         """
-        return pieces(self.stream_chunks(chunks, one_text, buffer=buffer, **options))
+        pacing, bench = self._bench(buffer=buffer, **options)
+        return Flow(pacing, bench, one_text, Said().piece).of(chunks)
 
     def stream_sync(
         self, chunks: Iterable[str], *, buffer: bool = False, **options: Any
     ) -> Generator[Piece, None, None]:
         """`stream` for sync code; also inside a running loop, which waits for the scorer."""
-        return pieces_sync(self.stream_chunks_sync(chunks, one_text, buffer=buffer, **options))
+        pacing, bench = self._bench(buffer=buffer, **options)
+        submit = self._portal.submit
+        return SyncFlow(pacing, bench, one_text, Said().piece, submit=submit).of(chunks)
 
     def stream_chunks(
         self, chunks: AsyncIterable[C], read: Read[C], *, buffer: bool = False, **options: Any
@@ -171,14 +176,15 @@ class Guard:
         For adapters: see `Part` and `Release`. Chunks go on in the order they came.
         """
         pacing, bench = self._bench(buffer=buffer, **options)
-        return Flow(pacing, bench, read).releases(chunks)
+        return Flow(pacing, bench, read, as_it_is).of(chunks)
 
     def stream_chunks_sync(
         self, chunks: Iterable[C], read: Read[C], *, buffer: bool = False, **options: Any
     ) -> Generator[Release[C], None, None]:
         """`stream_chunks` for sync code. While a source keeps silent nothing is let go."""
         pacing, bench = self._bench(buffer=buffer, **options)
-        return SyncFlow(pacing, bench, read, submit=self._portal.submit).releases(chunks)
+        submit = self._portal.submit
+        return SyncFlow(pacing, bench, read, as_it_is, submit=submit).of(chunks)
 
     @property
     def routes(self) -> Routes:
@@ -297,6 +303,7 @@ class Guard:
                 await new.aclose(sparing=old)
                 raise
             self._service = new
+            new.observe()
             await old.drained()
             await old.aclose(sparing=new)
             if self._is_open:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from gemma_guard.conversation import Message, Passage, Reading, read
@@ -20,10 +20,10 @@ from gemma_guard.decision import (
 )
 from gemma_guard.errors import Cause
 from gemma_guard.forms import forms_of, heard_of
-from gemma_guard.panel import Panel, Silence
+from gemma_guard.panel import Answer, Panel, Silence
 from gemma_guard.redaction import Placeholders, Redacted, places, redacted, unreleased
 from gemma_guard.route import Ask, Route
-from gemma_guard.scorer import Probe
+from gemma_guard.scorer import Priority, Probe
 from gemma_guard.verdict import (
     Action,
     Edit,
@@ -68,6 +68,7 @@ class Case:
     stream: str | None = None
     released: int = 0
     placeholders: Placeholders = field(default_factory=Placeholders)
+    priority: Priority = Priority.LIVE
 
     def read(self, source: Source | None = None) -> Reading:
         """What of the source, or of one written in its place, is judged."""
@@ -151,12 +152,12 @@ class _Hearing:
         policies, stage, exempted = ask.policies, self.case.stage, self.case.route.phrases()
         forms = [forms_of(p.text, exempted) for p in passages]
         probes = [
-            Probe(text, policies, stage, self.prompt, self.case.stream)
+            Probe(text, policies, stage, self.prompt, self.case.stream, self.case.tenant)
             for passage, form in zip(passages, forms, strict=True)
             for text in (form.texts if form else (passage.text,))
         ]
         until = self._deadline_of(ask)
-        answer = await self.panel.ask(ask.scorer, probes, until, tenant=self.case.tenant)
+        answer = await self._ask(ask.scorer, probes, until)
         if not isinstance(answer, Silence):
             return heard_of(forms, answer)
         instead, judged_by = await self._fallback(ask, probes, answer)
@@ -164,6 +165,10 @@ class _Hearing:
         if instead is None:
             return [None] * len(passages)
         return [heard._replace(instead=True) for heard in heard_of(forms, instead)]
+
+    async def _ask(self, scorer: str, probes: Sequence[Probe], deadline: float) -> Answer:
+        tenant, priority = self.case.tenant, self.case.priority
+        return await self.panel.ask(scorer, probes, deadline, tenant=tenant, priority=priority)
 
     def _deadline_of(self, ask: Ask) -> float:
         """Half of the time left is kept for a fallback: a judge that hangs would use up all."""
@@ -177,9 +182,7 @@ class _Hearing:
         fallback = self.case.route.fallback
         if fallback is None or not silence.cause.is_judges or ask.policies[0].patterns:
             return None, None
-        answer = await self.panel.ask(
-            fallback.scorer, probes, self.deadline, tenant=self.case.tenant
-        )
+        answer = await self._ask(fallback.scorer, probes, self.deadline)
         return (None, None) if isinstance(answer, Silence) else (answer, fallback.scorer)
 
     async def _redact(
@@ -209,11 +212,16 @@ class _Hearing:
         made = redacted(self.case.source, cut, self.case.placeholders)
         fine = {p.text for p, d in both if d.action < Action.REDACT}
         again = await self._again(rewritten(self.case.source, made.edits), fine)
-        failing = {a.place for a in again if not a.passes}
+        failing = {a.place for a in again if not self._passes(a)}
         to_blame = {p.place for p, _ in cut}
         if not failing <= to_blame:  # what was fine is not so any more: none of it goes on
             failing = to_blame
         return made.scored(_Rescored(again)), failing
+
+    def _passes(self, again: _Again) -> bool:
+        """Whether nothing more is to be redacted, and everyone was heard who has to be."""
+        all_heard = None not in again.answers or self.case.route.on_error == "fail_open"
+        return again.decided.action < Action.REDACT and all_heard
 
     async def _again(self, source: Any, fine: set[str]) -> list[_Again]:
         """What is made of a redacted `source`, those parts left out that were `fine` before."""
@@ -237,11 +245,6 @@ class _Again:
     def place(self) -> Place:
         return self.passage.place
 
-    @property
-    def passes(self) -> bool:
-        """Whether every scorer was heard, and none has more to redact."""
-        return self.decided.action < Action.REDACT and None not in self.answers
-
 
 class _Rescored:
     """What a policy scores at a place once that is redacted: the worst of the passages there."""
@@ -259,9 +262,12 @@ class _Rescored:
 
 
 def _scores(answers: Answers) -> tuple[Score, ...]:
-    if len(answers) == 1:
-        return answers[0].scores if answers[0] else ()
-    return tuple([score for heard in answers if heard for score in heard.scores])
+    """What is kept of what was said; where a stream is held is over once that was decided."""
+    if len(answers) == 1 and answers[0]:
+        said: Iterable[Score] = answers[0].scores
+    else:
+        said = [score for heard in answers if heard for score in heard.scores]
+    return tuple([s if s.hold_from is None else replace(s, hold_from=None) for s in said])
 
 
 def _gaps(

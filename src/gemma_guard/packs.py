@@ -192,7 +192,8 @@ def find(name: str, *, beside: Path, seen: tuple[Path, ...] = ()) -> PolicyPack:
     try:
         return _checked(plugins.load("packs", name)(), name)
     except PluginError as error:
-        raise ConfigError(f"{error}; a pack of your own is a file that ends in .yaml") from error
+        own = "" if name in plugins.EXTRAS else "; a pack of your own is a file that ends in .yaml"
+        raise ConfigError(f"{error}{own}") from error
 
 
 def _read(path: Path, *, seen: tuple[Path, ...]) -> PolicyPack:

@@ -62,11 +62,17 @@ class Panel:
                 await seat.aclose()
 
     async def ask(
-        self, name: str, probes: Sequence[Probe], deadline: float, *, tenant: str = ""
+        self,
+        name: str,
+        probes: Sequence[Probe],
+        deadline: float,
+        *,
+        tenant: str = "",
+        priority: Priority = Priority.LIVE,
     ) -> Answer:
         """What the scorer called `name` answers by `deadline`, or why it does not."""
         seat = self.seats[name]
-        asking = partial(seat.ask, deadline=deadline, priority=Priority.LIVE)
+        asking = partial(seat.ask, deadline=deadline, priority=priority)
         try:
             if self.cache is None or name == PATTERN_SCORER:
                 answer = await asking(probes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from gemma_guard.errors import PluginError, unknown
@@ -10,11 +11,24 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint, EntryPoints
 
 Kind = Literal["scorers", "packs"]
+EXTRAS = frozenset({"lite"})
+"""Names that come with an extra of gemma-guard called the same."""
 
 
 def available(kind: Kind) -> tuple[str, ...]:
     """The names of what is installed, sorted; nothing is imported."""
     return tuple(sorted({point.name for point in _points(kind)}))
+
+
+def missing(kind: Kind, name: str, *, beside: Iterable[str] = ()) -> str:
+    """A sentence for a name that is neither installed nor one of `beside`, with what to do."""
+    noun = kind.removesuffix("s")
+    if name not in EXTRAS:
+        return unknown(noun, name, (*beside, *available(kind)))
+    return (
+        f'{noun} {name!r} is not installed: pip install "gemma-guard[{name}]", '
+        "or name another `scorer:` and packs for it"
+    )
 
 
 def load(kind: Kind, name: str) -> Any:
@@ -33,7 +47,7 @@ def _only(kind: Kind, name: str) -> EntryPoint:
     points = tuple(_points(kind).select(name=name))
     values = {point.value for point in points}
     if not points:
-        raise PluginError(unknown(kind.removesuffix("s"), name, available(kind)))
+        raise PluginError(missing(kind, name))
     if len(values) > 1:
         owners = ", ".join(sorted(_title(point) for point in points))
         raise PluginError(f"{kind}: the name {name!r} is taken more than once: {owners}")

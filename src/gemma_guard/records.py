@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gemma_guard.errors import ConfigError
+from gemma_guard.scorer import Batch
 from gemma_guard.verdict import Action, Verdict
 
 logger = logging.getLogger("gemma_guard")
@@ -23,6 +24,14 @@ class Sink(Protocol):
 
     def write(self, verdict: Verdict, /) -> None:
         """Keep what `verdict` says; called once per decision, from any thread."""
+
+
+@runtime_checkable
+class QueueSink(Protocol):
+    """A sink that keeps what becomes of the queues of scorers, too."""
+
+    def observe(self, scorer: str, batch: Batch, /) -> None:
+        """Keep what `scorer` took out of its queue; called once per batch, from any thread."""
 
 
 def record(verdict: Verdict) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from gemma_guard.policy import Policy
 from gemma_guard.verdict import Score, Stage
@@ -24,7 +24,7 @@ class Probe:
     """One text to judge under several policies at once.
 
     `prompt` is what an output-stage text answers. `stream` hints that the text continues an
-    earlier one; scores never depend on it.
+    earlier one, `tenant` says who may gain time from it; scores depend on neither.
     """
 
     text: str = field(repr=False)
@@ -32,6 +32,7 @@ class Probe:
     stage: Stage = Stage.INPUT
     prompt: str | None = field(default=None, repr=False)
     stream: str | None = None
+    tenant: str = field(default="", repr=False)
 
 
 @runtime_checkable
@@ -68,3 +69,33 @@ class Scorer(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Answer everyone who waits, then free what was loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a scorer took out of its queue to run at once.
+
+    `waits_s` has the seconds that each of it waited. `late` ones are not in it: their deadline had
+    passed. `left` still wait.
+    """
+
+    waits_s: tuple[float, ...]
+    tokens: int
+    late: int = 0
+    left: int = 0
+
+
+Observe: TypeAlias = Callable[[Batch], None]
+"""Called with every batch, from any thread, before it runs; it may not raise."""
+
+
+def unobserved(_batch: Batch, /) -> None:
+    """Nobody looks."""
+
+
+@runtime_checkable
+class Queued(Protocol):
+    """A scorer with a queue. The guard gives it who wants to know of it."""
+
+    def observed_by(self, observe: Observe, /) -> None:
+        """Tell `observe` of every batch from now on, and nobody else any more."""

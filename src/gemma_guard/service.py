@@ -8,6 +8,7 @@ import threading
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -17,9 +18,9 @@ from gemma_guard.configuration import Settings
 from gemma_guard.errors import ConfigError, PluginError, UsageError
 from gemma_guard.panel import Panel
 from gemma_guard.policy import Bands
-from gemma_guard.records import JsonLinesSink, Sink
+from gemma_guard.records import JsonLinesSink, QueueSink, Sink, logger
 from gemma_guard.route import Route
-from gemma_guard.scorer import Scorer
+from gemma_guard.scorer import Batch, Queued, Scorer
 from gemma_guard.seat import Seat
 from gemma_guard.verdict import Gap, Stage
 
@@ -80,6 +81,12 @@ class Service:
             raise UsageError(f"tighten: {error}") from error
         return tightened
 
+    def observe(self) -> None:
+        """Have the scorers' queues told to the sinks of this service, and to no other's."""
+        for name, seat in self.panel.seats.items():
+            if isinstance(seat.scorer, Queued):
+                seat.scorer.observed_by(partial(_tell, self.sinks, name))
+
     async def drained(self) -> None:
         """Let no new check begin, and wait for the last one."""
         with self._lock:
@@ -128,6 +135,15 @@ def make(
     members = Panel(seats, calibrations, cache)
     unvalidated = frozenset(name for name in seats if not members.is_validated(name))
     return Service(settings, members, tuple(sinks), _fingerprint(settings, members), unvalidated)
+
+
+def _tell(sinks: Iterable[Sink], scorer: str, batch: Batch) -> None:
+    for sink in sinks:
+        try:
+            if isinstance(sink, QueueSink):
+                sink.observe(scorer, batch)
+        except Exception:  # noqa: BLE001  a sink that breaks must not stop the scoring, nor go unseen
+            logger.exception("a batch of %s was not recorded by %r", scorer, sink)
 
 
 def _seats(

@@ -10,7 +10,13 @@ from typing import Any
 
 from gemma_guard import plugins
 from gemma_guard.calibration import Calibration
-from gemma_guard.configuration import DEFAULT_SCORER, PATTERN_SCORER, ScorerSpec, Settings
+from gemma_guard.configuration import (
+    DEFAULT_SCORER,
+    PACKS_OF,
+    PATTERN_SCORER,
+    ScorerSpec,
+    Settings,
+)
 from gemma_guard.errors import ConfigError, unknown
 from gemma_guard.exemption import HASH_KEY_BYTES, Exemption
 from gemma_guard.guardfile import (
@@ -36,7 +42,7 @@ from gemma_guard.schema import (
     read_text,
 )
 
-SHIPPED = "routes: {default: {packs: [default]}}"
+SHIPPED = "routes: {default: {packs: [lite], scorer: lite}}"
 
 
 def load(path: str | Path) -> Settings:
@@ -199,11 +205,11 @@ def _overrides(
 
 def _merged(lineage: list[RouteFile]) -> dict[str, Any]:
     """The plain keys of a route; the nearest route that gives one decides."""
-    merged: dict[str, Any] = {"packs": ("default",), "scorer": DEFAULT_SCORER}
+    merged: dict[str, Any] = {"scorer": DEFAULT_SCORER}
     for route in lineage:
         given = {key: getattr(route, key) for key in RouteFile.model_fields}
         merged |= {key: value for key, value in given.items() if value is not None}
-    return merged
+    return {"packs": PACKS_OF.get(merged["scorer"], ("default",)), **merged}
 
 
 def _pack_rules(name: str, merged: Mapping[str, Any], packs: _Packs) -> list[Rule]:
@@ -292,7 +298,7 @@ def _scorers(written: GuardFile, routes: Routes) -> dict[str, ScorerSpec]:
     installed = plugins.available("scorers")
     for name, key in wanted.items():
         if name not in specs and name not in installed:
-            raise ConfigError(f"{key}: {unknown('scorer', name, (*specs, *installed))}")
+            raise ConfigError(f"{key}: {plugins.missing('scorers', name, beside=specs)}")
     return {name: specs.get(name, ScorerSpec(name)) for name in sorted(wanted)}
 
 
@@ -305,9 +311,8 @@ def _wanted(routes: Routes) -> Iterator[tuple[str, str]]:
 
 
 def _checked(name: str, entry: ScorerFile) -> ScorerFile:
-    installed = plugins.available("scorers")
-    if entry.type not in installed:
-        raise ConfigError(f"scorers.{name}.type: {unknown('scorer', entry.type, installed)}")
+    if entry.type not in plugins.available("scorers"):
+        raise ConfigError(f"scorers.{name}.type: {plugins.missing('scorers', entry.type)}")
     return entry
 
 

@@ -24,6 +24,7 @@ records:
 
 # Scorers with options of their own. A scorer that needs none is used by its name alone.
 # scorers:
+#   lite: {type: lite, threads: 2}
 #   keywords:
 #     type: fake
 #     keywords: {harassment: {idiot: 0.7}}
@@ -32,7 +33,9 @@ records:
 routes:
   # `default` takes all traffic that no other route matches. It is the floor.
   default:
-    packs: [default, privacy]     # also shipped: strict, family; or a file of yours: ./mine.yaml
+    scorer: lite                  # the embedded judge: pip install "gemma-guard[lite]"
+    packs: [lite, privacy]        # the four harms with bands that fit lite, and personal details;
+                                  # also shipped: default, strict, family; or yours: ./mine.yaml
     on_error: fail_closed         # the judge does not answer: fail_closed, fail_open,
                                   # or {fallback: another_scorer}
     deadline_ms: 5000             # the longest a check may take
@@ -45,7 +48,7 @@ routes:
     policies:
       harassment:
         bands:                    # act at violation >= threshold: log, redact, block
-          input: {log: 0.3, block: 0.6}
+          input: {log: 0.6, block: 0.95}
       ip_address:
         shadow: true              # decide and record, enforce nothing
 

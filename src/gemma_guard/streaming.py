@@ -98,6 +98,11 @@ def _apart(end: str) -> str:
     return "" if end.endswith("\n") else "\n\n"
 
 
+def as_it_is(release: Release[C]) -> Release[C]:
+    """A release as an adapter gets it."""
+    return release
+
+
 def one_text(chunk: str) -> tuple[Part]:
     """A chunk of text as the only part of it."""
     return (Part((), chunk),)

@@ -11,6 +11,7 @@ from gemma_guard_lite import model as weights
 from gemma_guard_lite.model import HEADS
 
 from gemma_guard import (
+    Batch,
     DeadlineExceeded,
     Guideline,
     NotServing,
@@ -151,6 +152,14 @@ async def test_closing_answers_everyone_who_waits() -> None:
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(answer, list | NotServing) for answer in answers)
     assert any(isinstance(answer, NotServing) for answer in answers)
+
+
+async def test_what_waits_for_it_is_told_text_by_text() -> None:
+    told = list[Batch]()
+    async with Lite() as lite:
+        lite.observed_by(told.append)
+        await asked(lite, [Probe(THREAT, FOUR), Probe("hello", FOUR)])
+    assert [len(batch.waits_s) for batch in told] == [1, 1]
 
 
 async def test_a_text_of_too_many_windows_is_refused_not_cut(

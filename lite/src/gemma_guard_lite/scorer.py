@@ -6,14 +6,18 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from gemma_guard import (
+    Batch,
+    Batcher,
     Cause,
     DeadlineExceeded,
+    Job,
+    Limits,
     NotServing,
     Policy,
     Priority,
@@ -28,12 +32,16 @@ from gemma_guard_lite.guidelines import head_for
 from gemma_guard_lite.model import Judgement, Model, Tick, fingerprint
 from gemma_guard_lite.reader import TooLong
 
+_ONE_TEXT = Limits(batch_jobs=1)
+_CHARS_A_TOKEN = 4
+_Asked: TypeAlias = tuple[Probe, float]
+
 
 class Lite:
     """A small classifier for ShieldGemma's four harms, on `threads` CPU cores, without a GPU.
 
     Model calls run on one thread of its own, a text at a time: what a text scores depends on
-    nothing else, and callers on any loop are served in turn.
+    nothing else. Callers on any loop and thread are served live checks first, by deadline.
     """
 
     is_calibrated = True
@@ -43,9 +51,9 @@ class Lite:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self._threads = threads
         self._fingerprint = fingerprint()
-        self._model: Model | None = None
-        self._worker: ThreadPoolExecutor | None = None
+        self._batcher: Batcher[_Asked, tuple[Score, ...]] | None = None
         self._closing = threading.Event()
+        self._observe: Callable[[Batch], None] = lambda _batch: None
 
     @property
     def fingerprint(self) -> str:
@@ -60,17 +68,21 @@ class Lite:
         self, probes: Sequence[Probe], /, *, deadline: float, priority: Priority
     ) -> list[tuple[Score, ...]]:
         """One tuple per probe; a text longer than the encoder's window names its worst stretch."""
-        del priority  # texts take milliseconds, and are served in the order they came
-        model, worker = self._model, self._worker
-        if model is None or worker is None:
+        batcher = self._batcher
+        if batcher is None:
             raise NotServing("lite is closed")
-        loop = asyncio.get_running_loop()
-        jobs = [loop.run_in_executor(worker, self._judge, model, p, deadline) for p in probes]
-        try:
-            return list(await asyncio.gather(*jobs))
-        finally:
-            for job in jobs:
-                job.cancel()
+        asked = [((probe, deadline), 1 + len(probe.text) // _CHARS_A_TOKEN) for probe in probes]
+        return await batcher.ask(Job(ask, tokens, deadline, priority) for ask, tokens in asked)
+
+    def observed_by(self, observe: Callable[[Batch], None], /) -> None:
+        """Tell `observe` of every text from now on, and nobody else any more."""
+        self._observe = observe
+
+    def _tell(self, batch: Batch) -> None:
+        self._observe(batch)  # whoever it is by now
+
+    def _run(self, model: Model, asked: Sequence[_Asked]) -> list[tuple[Score, ...]]:
+        return [self._judge(model, probe, deadline) for probe, deadline in asked]
 
     def _judge(self, model: Model, probe: Probe, deadline: float) -> tuple[Score, ...]:
         try:
@@ -88,13 +100,14 @@ class Lite:
 
     async def __aenter__(self) -> Self:
         self._closing.clear()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="gemma-guard-lite")
-        loop = asyncio.get_running_loop()
-        self._model = await loop.run_in_executor(self._worker, self._load)
+        model = await asyncio.to_thread(Model, threads=self._threads)
+        self._batcher = Batcher(
+            partial(self._run, model),
+            limits=_ONE_TEXT,
+            name="gemma-guard-lite",
+            observe=self._tell,
+        )
         return self
-
-    def _load(self) -> Model:
-        return Model(threads=self._threads)
 
     async def __aexit__(
         self,
@@ -102,10 +115,10 @@ class Lite:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing.set()  # whoever still waits is answered with NotServing, one after the other
-        worker, self._worker, self._model = self._worker, None, None
-        if worker is not None:
-            await asyncio.to_thread(worker.shutdown)
+        self._closing.set()  # who is being answered is told so before the next window
+        batcher, self._batcher = self._batcher, None
+        if batcher is not None:
+            await batcher.aclose(drain=False)
 
 
 def _judged(model: Model, probe: Probe, *, tick: Tick) -> Judgement:

@@ -44,17 +44,24 @@ class Allowance:
 
 
 def matches(
-    pattern: regex.Pattern[str], text: str, allowance: Allowance
+    pattern: regex.Pattern[str], text: str, allowance: Allowance, *, partial: bool = False
 ) -> Iterator[regex.Match[str]]:
-    """Every match in `text`, as `finditer` gives them. `TimeoutError` when the time is used up."""
+    """Every match in `text`, as `finditer` gives them. `TimeoutError` when the time is used up.
+
+    With `partial`, the last one may be one that only more text would finish.
+    """
     at, concurrent = 0, allowance.concurrent
     while True:
         try:
             # Most texts match nothing, and `search` says so in half the time of `finditer`.
-            if not pattern.search(text, at, timeout=allowance.left(), concurrent=concurrent):
+            if not pattern.search(
+                text, at, timeout=allowance.left(), concurrent=concurrent, partial=partial
+            ):
                 return
             left = allowance.left()
-            for match in pattern.finditer(text, at, timeout=left, concurrent=concurrent):
+            for match in pattern.finditer(
+                text, at, timeout=left, concurrent=concurrent, partial=partial
+            ):
                 at = match.end()
                 yield match
         except TimeoutError:

@@ -127,6 +127,7 @@ _IBAN = regex.compile(
     """,
     regex.VERBOSE,
 )
+_COUNTRY = regex.compile(r"[A-Za-z]{1,2}\Z")
 _IBAN_COUNTRIES = """
     AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18
     DO28 EE20 EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23
@@ -161,14 +162,15 @@ _IPV6 = regex.compile(
     """,
     regex.VERBOSE,
 )
+_HEXTET = regex.compile(r"[0-9A-Fa-f]{1,4}\Z")
 
 _FINDERS: dict[str, tuple[Finder, ...]] = {
     "api_key": (Finder("api_key", API_KEY),),
     "email": (Finder("email", _EMAIL, needs="@"),),
-    "iban": (Finder("iban", _IBAN, _iban),),
+    "iban": (Finder("iban", _IBAN, _iban, behind=_COUNTRY),),
     "ip_address": (
         Finder("ip_address", _IPV4, _ipv4, needs="."),
-        Finder("ip_address", _IPV6, _ipv6, needs=":"),
+        Finder("ip_address", _IPV6, _ipv6, needs=":", behind=_HEXTET),
     ),
     "payment_card": (Finder("payment_card", _CARD, _card),),
     "private_key": (Finder("private_key", PRIVATE_KEY, needs="-----BEGIN "),),

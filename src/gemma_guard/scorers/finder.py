@@ -22,10 +22,11 @@ class Finder:
 
     A text without the literal `needs` is not searched. Where numbers may follow one another, the
     pattern captures what lies ahead as group 1 and consumes only the first group of digits, so that
-    no number hides behind another.
+    no number hides behind another. `behind` is what a match may look back at before its start.
     """
 
     kind: str
     pattern: regex.Pattern[str]
     places: Callable[[regex.Match[str]], Iterable[Place]] = whole
     needs: str = ""
+    behind: regex.Pattern[str] | None = None

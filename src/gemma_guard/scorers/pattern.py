@@ -18,6 +18,7 @@ from gemma_guard.scorer import Priority, Probe
 from gemma_guard.scorers.allowance import Allowance, matches
 from gemma_guard.scorers.detectors import finders
 from gemma_guard.scorers.finder import Finder
+from gemma_guard.scorers.unfinished import begins_at
 from gemma_guard.verdict import Score, Span, Stage
 
 _EDITION = 1  # raise it whenever the same text could be found to hold something else
@@ -104,21 +105,25 @@ def _allowance(text: str, deadline: float) -> Allowance:
 
 
 def _scores(probe: Probe, allowance: Allowance) -> tuple[Score, ...]:
-    return tuple([_score(probe.text, policy, allowance) for policy in probe.policies])
+    goes_on = probe.stream is not None
+    return tuple([_score(probe.text, p, allowance, goes_on=goes_on) for p in probe.policies])
 
 
-def _score(text: str, policy: Policy, allowance: Allowance) -> Score:
+def _score(text: str, policy: Policy, allowance: Allowance, *, goes_on: bool) -> Score:
     if policy.patterns is None:
         raise UsageError(f"policy {policy.name!r} has no patterns to search for")
+    wanted = compile_patterns(policy.patterns, policy.name)
     try:
-        spans = _spans(text, compile_patterns(policy.patterns, policy.name), allowance)
+        spans = _spans(text, wanted, allowance)
+        hold_from = begins_at(text, wanted, allowance) if goes_on else None
     except TimeoutError:
         message = f"policy {policy.name!r}: the text takes too long to search"
         raise TextRefused(Cause.TOO_COSTLY, message) from None
     if len(spans) > _MOST_SPANS:
         message = f"policy {policy.name!r}: the text has more than {_MOST_SPANS:,} matches"
         raise TextRefused(Cause.TOO_COSTLY, message)
-    return Score(policy.name, violation=1.0 if spans else 0.0, spans=_merged(spans))
+    violation = 1.0 if spans else 0.0
+    return Score(policy.name, violation, spans=_merged(spans), hold_from=hold_from)
 
 
 def _spans(text: str, wanted: tuple[Finder, ...], allowance: Allowance) -> list[Span]:

@@ -17,11 +17,11 @@ def phone_finders(regions: tuple[str, ...]) -> tuple[Finder, ...]:
     unknown = sorted(set(regions) - phonenumbers.SUPPORTED_REGIONS)
     if unknown:
         raise ConfigError(f"unknown regions {', '.join(unknown)}; use ISO 3166 codes such as US")
-    abroad = Finder("phone", _INTERNATIONAL, partial(_longest, test=_is_international), needs="+")
+    abroad = Finder("phone", _INTERNATIONAL, partial(_longest, test=_is_international), "+", _OPENS)
     if not regions:
         return (abroad,)
     is_national = partial(_is_national, regions)
-    return (abroad, Finder("phone", _NATIONAL, partial(_longest, test=is_national)))
+    return (abroad, Finder("phone", _NATIONAL, partial(_longest, test=is_national), behind=_OPENS))
 
 
 def _longest(match: regex.Match[str], *, test: Callable[[str], bool]) -> Iterator[Place]:
@@ -68,6 +68,7 @@ def _shape(region: str) -> regex.Pattern[str]:
 
 _STRICT = phonenumbers.Leniency.STRICT_GROUPING
 _GROUP = regex.compile(r"[0-9]+")
+_OPENS = regex.compile(r"\(\Z")
 _DATE = regex.compile(
     r"(?<![0-9])(?:(?:19|20)[0-9]{2}([-/.])[0-9]{1,2}\1[0-9]{1,2}"
     r"|[0-9]{1,2}([-/.])[0-9]{1,2}\2(?:19|20)[0-9]{2})(?![0-9])"

@@ -32,7 +32,7 @@ def test_a_team_shares_scores_and_a_key_without_one_keeps_its_own(
 async def test_a_call_is_judged_as_its_tenants(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "guard.yaml").write_text("routes: {default: {}}\n")
+    (tmp_path / "guard.yaml").write_text("routes: {default: {scorer: fake}}\n")
     guardrail = GemmaGuard(
         event_hook="pre_call",
         default_on=True,

@@ -1,0 +1,1 @@
+"""How good a guard is on labelled rows, and which bands suit it; extra `gemma-guard[eval]`."""

@@ -1,0 +1,137 @@
+"""Areas under curves, recall at few false alarms, best F1: scikit-learn's figures, with intervals.
+
+The areas' standard errors come from their influence functions: how much each row moves them. For
+AUROC that is DeLong's (1988); for AU-PRC, with a(s) and b(s) the shares of rows that are violations
+at or above s and of all rows there, it is (y·a/b + y·H1 - H2 - A·y) / prevalence with H1 and H2 the
+means of y/b and of y·a/b² over the scores at or below the row's own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from gemma_guard.evaluate.intervals import NOTHING, Interval, effective, wilson
+from gemma_guard.evaluate.results import Codes, Floats
+
+DRAWS = 1_000
+ENOUGH_ALARMS = 5  # of a rate that is to be estimated, so many must be seen at least
+
+
+@dataclass(frozen=True, slots=True)
+class BestF1:
+    """The best F1 of any threshold on these very rows: optimistic."""
+
+    value: float
+    threshold: float
+
+
+def has_both(label: Codes) -> bool:
+    """Whether there are violations and rows without one."""
+    return bool((label == 1).any() and (label == 0).any())
+
+
+def au_prc(label: Codes, score: Floats) -> Interval:
+    """Average precision."""
+    if not has_both(label):
+        return NOTHING
+    value = float(average_precision_score(label, score))
+    return effective(value, standard_error(prc_influence(label, score)), size=_rarer(label))
+
+
+def auroc(label: Codes, score: Floats) -> Interval:
+    """The share of pairs, one violation and one row without, that the score puts in order."""
+    if not has_both(label):
+        return NOTHING
+    value = float(roc_auc_score(label, score))
+    return effective(value, standard_error(roc_influence(label, score)), size=_rarer(label))
+
+
+def _rarer(label: Codes) -> int:
+    return int(min((label == 1).sum(), (label == 0).sum()))
+
+
+def standard_error(influence: Floats) -> float:
+    """Of a figure whose rows have this `influence`."""
+    return float(influence.std() / math.sqrt(len(influence)))
+
+
+def best_f1(label: Codes, score: Floats) -> BestF1 | None:
+    """None where there is nothing to find."""
+    if not has_both(label):
+        return None
+    precision, recall, thresholds = precision_recall_curve(label, score)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1 = np.nan_to_num(2 * precision * recall / (precision + recall))[:-1]
+    best = int(f1.argmax())
+    return BestF1(float(f1[best]), float(thresholds[best]))
+
+
+def recall_at(label: Codes, score: Floats, rate: float) -> Interval | None:
+    """The recall of the lowest threshold with at most `rate` false alarms.
+
+    None where fewer than five false alarms could be seen at that rate. The interval redraws both
+    the threshold, an order statistic of the rows without a violation, and the violations found.
+    """
+    found, clean = np.sort(score[label == 1]), np.sort(score[label == 0])[::-1]
+    if not len(found) or rate * len(clean) < ENOUGH_ALARMS:
+        return None
+    allowed = min(int(rate * len(clean) + 1e-9), len(clean) - 1)
+    draw = np.random.default_rng(0)
+    places = draw.beta(allowed + 1, len(clean) - allowed, DRAWS) * len(clean) - 0.5
+    thresholds = np.interp(places, np.arange(len(clean)), clean)
+    redrawn = draw.binomial(len(found), _above(found, thresholds)) / len(found)
+    low, high = np.quantile(redrawn, (0.025, 0.975))
+    value = float(_above(found, clean[allowed : allowed + 1])[0])
+    if value in {0.0, 1.0}:  # redrawing none, or all, finds nothing else
+        return wilson(value, len(found))
+    return Interval(value, min(float(low), value), max(float(high), value))
+
+
+def rows_needed(rate: float) -> int:
+    """How many rows without a violation `recall_at` this rate asks for."""
+    return math.ceil(ENOUGH_ALARMS / rate)
+
+
+def _above(ascending: Floats, thresholds: Floats) -> Floats:
+    below = np.searchsorted(ascending, thresholds, side="right")
+    share: Floats = (len(ascending) - below) / len(ascending)
+    return share
+
+
+def prc_influence(label: Codes, score: Floats) -> Floats:
+    """How much each row moves the average precision, by the formula above."""
+    values, place = np.unique(-score, return_inverse=True)
+    rows, size = np.bincount(place, minlength=len(values)), len(label)
+    hits = np.bincount(place, weights=label, minlength=len(values))
+    prevalence = hits.sum() / size
+    a, b = np.cumsum(hits) / size, np.cumsum(rows) / size
+    area = float((hits * a / b).sum() / size / prevalence)
+    h1 = np.cumsum((hits / b)[::-1])[::-1] / size
+    h2 = np.cumsum((hits * a / b**2)[::-1])[::-1] / size
+    moved: Floats = (label * ((a / b)[place] + h1[place] - area) - h2[place]) / prevalence
+    return moved
+
+
+def roc_influence(label: Codes, score: Floats) -> Floats:
+    """How much each row moves the area under the ROC curve."""
+    is_found = label == 1
+    found, clean = np.sort(score[is_found]), np.sort(score[~is_found])
+    moved = np.empty(len(label))
+    beaten = _rank(clean, score[is_found])
+    beating = 1 - _rank(found, score[~is_found])
+    prevalence = len(found) / len(label)
+    moved[is_found] = (beaten - beaten.mean()) / prevalence
+    moved[~is_found] = (beating - beating.mean()) / (1 - prevalence)
+    return moved
+
+
+def _rank(ascending: Floats, scores: Floats) -> Floats:
+    """The share of `ascending` below each score; ties count half."""
+    below = np.searchsorted(ascending, scores, side="left")
+    upto = np.searchsorted(ascending, scores, side="right")
+    share: Floats = (below + upto) / 2 / len(ascending)
+    return share

@@ -1,0 +1,116 @@
+"""What is evaluated: one route of a guard, with the judge it names or another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gemma_guard import plugins, settings
+from gemma_guard.configuration import Settings, Upkeep
+from gemma_guard.errors import ConfigError
+from gemma_guard.guard import Guard
+from gemma_guard.policy import Bands
+from gemma_guard.route import DEFAULT, Route, Routes
+from gemma_guard.schema import dump, read_text
+from gemma_guard.verdict import Stage
+
+PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A guard with one route, for judging rows: it records and remembers nothing.
+
+    `origin` says where the configuration came from, `text` is that configuration as it stands.
+    """
+
+    guard: Guard
+    route: Route
+    origin: str
+    text: str
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies of the route."""
+        return tuple(rule.policy.name for rule in self.route.rules)
+
+    @property
+    def judged(self) -> frozenset[str]:
+        """Those that a model judges."""
+        return frozenset(r.policy.name for r in self.route.rules if r.policy.kind == "judged")
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The scorers that judge them."""
+        named = [rule.scorer for rule in self.route.rules if rule.policy.kind == "judged"]
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def bands(self) -> Mapping[tuple[str, Stage], Bands]:
+        """The bands of each policy at each stage where it has some."""
+        return {
+            (rule.policy.name, stage): bands
+            for rule in self.route.rules
+            for stage in Stage
+            if (bands := rule.bands(stage)) is not None
+        }
+
+
+def bench(
+    config: Path | None,
+    *,
+    scorer: str | None = None,
+    route: str | None = None,
+    is_raw: bool = False,
+) -> Bench:
+    """The route of a guard.yaml, or of what is shipped; `scorer` replaces its judge.
+
+    Without a file, a scorer comes with the pack of its name if there is one. `is_raw` leaves its
+    calibration out. A row is waited for two minutes whatever the route says: many are asked at
+    once, which is the evaluation's doing and not the traffic's.
+    """
+    text = read_text(config) if config else _shipped(scorer)
+    origin = str(config) if config else "what is shipped"
+    asked = _with_judge(text, route or DEFAULT, scorer) if config and scorer else text
+    beside = config.parent if config else None
+    loaded = settings.loads(asked, source=origin, beside=beside)
+    alone = _alone(loaded, loaded.routes.named(route or DEFAULT), is_raw=is_raw)
+    guard = Guard(alone, sinks=())
+    return Bench(guard, guard.routes.named(route or DEFAULT), origin, text)
+
+
+def _shipped(scorer: str | None) -> str:
+    if scorer is None:
+        return settings.SHIPPED + "\n"
+    pack = scorer if scorer in plugins.available("packs") else "default"
+    return f"routes:\n  default:\n    packs: [{pack}]\n    scorer: {scorer}\n"
+
+
+def _with_judge(text: str, route: str, scorer: str) -> str:
+    written: Any = yaml.safe_load(text)
+    try:
+        written["routes"][route]["scorer"] = scorer
+    except (KeyError, TypeError):
+        raise ConfigError(
+            f"routes.{route}: there is no such route to judge with {scorer}"
+        ) from None
+    return dump(written)
+
+
+def _alone(loaded: Settings, route: Route, *, is_raw: bool) -> Settings:
+    """Only what `route` needs, so that the judges of other routes are not loaded."""
+    wanted = {rule.scorer for rule in route.rules}
+    wanted |= {route.fallback.scorer} if route.fallback else set()
+    patient = replace(route, deadline_s=max(route.deadline_s, PATIENCE_S))
+    return replace(
+        loaded,
+        routes=Routes({route.name: patient}),
+        scorers={name: spec for name, spec in loaded.scorers.items() if name in wanted},
+        calibrations={n: c for n, c in loaded.calibrations.items() if n in wanted and not is_raw},
+        records=None,
+        upkeep=Upkeep(cache_bytes=0),
+    )

@@ -1,0 +1,35 @@
+"""A run as a person reads it on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from gemma_guard.evaluate import grids
+from gemma_guard.evaluate.grids import Grid
+from gemma_guard.evaluate.results import Run
+from gemma_guard.verdict import Stage
+
+
+def report(run: Run) -> Iterator[RenderableType]:
+    """Everything that `eval` prints of a run."""
+    yield from grids.headline(run)
+    for stage in Stage:
+        for place, grid in enumerate(grids.at_stage(run, stage)):
+            if not place:
+                yield f"\n[bold]{stage}[/]"
+            yield table(grid)
+    yield from grids.warnings(run)
+    yield grids.NOTES
+
+
+def table(grid: Grid) -> Table:
+    """`grid` in columns, numbers to the right."""
+    drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for place, name in enumerate(grid.head):
+        drawn.add_column(name, no_wrap=not place, justify="right" if place else "left")
+    for row in grid.rows:
+        drawn.add_row(*row)
+    return drawn

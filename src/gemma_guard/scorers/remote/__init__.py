@@ -1,0 +1,1 @@
+"""ShieldGemma behind another server: token ids go out, two probabilities come back."""
