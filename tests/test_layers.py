@@ -23,7 +23,8 @@ packs conversation strand
 route streaming
 configuration flow
 guardfile redaction
-settings decision seat
+settings locating seat
+decision
 forms panel
 judging service
 health verdicts
@@ -31,6 +32,7 @@ upkeep bench
 guard
 scorers/* evaluate/*
 report starter
+demo_streams
 demo
 cli __init__
 """

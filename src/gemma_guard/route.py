@@ -98,6 +98,7 @@ class Route:
     exemptions: tuple[Exemption, ...] = ()
     hash_key: str = ""
     pacing: Pacing = field(default_factory=Pacing)
+    placeholder: str = "[redacted: {policy}]"
 
     def __post_init__(self) -> None:
         """Refuse to judge a stream when it is out, where that could be too late."""
