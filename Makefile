@@ -21,6 +21,7 @@ check: .venv/.test  ## lint, format and types
 bench: .venv/.test  ## measure, and write benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/batching.py
+	$(BIN)/python benchmarks/langchain_overhead.py
 	$(BIN)/python benchmarks/first_check.py
 
 serve: .venv/.test  ## a LiteLLM proxy with the guard in it, on 127.0.0.1:4000
