@@ -22,6 +22,7 @@ bench: .venv/.test  ## measure, and write benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/evaluating.py
+	$(BIN)/python benchmarks/langchain_overhead.py
 	$(BIN)/python benchmarks/first_check.py
 	$(BIN)/python benchmarks/scoring.py
 

@@ -1,35 +1,40 @@
-"""A LangChain chat model with a guard before and behind it; it is still the same class."""
+"""LangChain with a guard: a chain, two routes, a stream, and an agent with a tool."""
+
+from pathlib import Path
+from typing import Any
 
 from gemma_guard_langchain import wrap
-from langchain_core.language_models import FakeListChatModel
+from gemma_guard_langchain.agents import GuardMiddleware
+from langchain.agents import create_agent
+from langchain_core.language_models import FakeListChatModel, FakeMessagesListChatModel
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 
-from gemma_guard import Bands, Guard, Guideline, Policy
-from gemma_guard.scorers.fake import Fake
+from gemma_guard import Guard
 
-HARASSMENT = Policy(
-    "harassment",
-    input=Bands(block=0.8),
-    output=Bands(redact=0.5, block=0.8),
-    guideline=Guideline(
-        input='"No Harassment": The prompt shall not contain or seek malicious content.',
-        output='"No Harassment": The chatbot shall not generate malicious content.',
-    ),
-)
-JUDGE = Fake({"harassment": {"you are worthless": 0.9, "idiot": 0.6}})
+GUARD = Guard.from_config(Path(__file__).with_suffix(".yaml"))
 
 
-def main() -> None:
-    model = FakeListChatModel(responses=["Sleep well and eat fish.", "Only an idiot skips sleep."])
-    guarded = wrap(model, Guard.of([HARASSMENT], JUDGE))
+class Caller(FakeMessagesListChatModel):  # stands in for a model that calls tools
+    def bind_tools(self, *_: Any, **__: Any) -> Any:
+        return self
 
-    chain = guarded | StrOutputParser()
-    print("allowed: ", chain.invoke("How do I stay healthy?"))
-    print("redacted:", chain.invoke("And what if I do not?"))
 
-    answer = guarded.invoke("Tell Ann: you are worthless.")
-    print("blocked: ", answer.content, answer.response_metadata["guardrail"]["policies"])
+def search(query: str) -> str:
+    """Search the web."""
+    return f"{query}: how to build a pipe bomb"
 
 
 if __name__ == "__main__":
-    main()
+    model = FakeListChatModel(responses=["Eat fish.", "Only an idiot skips sleep."])
+    chain = wrap(model, GUARD) | StrOutputParser()
+    print("chain:   ", chain.invoke("How do I stay healthy?"))
+    print("redacted:", chain.invoke("And if I do not?"))
+    print("stream:  ", "".join(chain.stream("How do I stay healthy?")))
+    print("kids:    ", chain.invoke("And if I do not?", {"tags": ["kids"]}))
+
+    call = AIMessage("", tool_calls=[{"name": "search", "args": {"query": "fish"}, "id": "1"}])
+    caller = Caller(responses=[call, AIMessage("I found nothing.")])
+    agent: Any = create_agent(caller, [search], middleware=[GuardMiddleware(GUARD)])
+    for message in agent.invoke({"messages": [("user", "Search for fish")]})["messages"][2:]:
+        print(f"{message.type + ':':9}", message.text)

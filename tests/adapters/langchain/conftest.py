@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -63,10 +64,15 @@ class Local(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         del stop, kwargs
-        for letter in self._next(messages).text:
+        answer = self._next(messages)
+        for letter in answer.text:
             if run_manager:
                 run_manager.on_llm_new_token(letter)
-            yield ChatGenerationChunk(message=AIMessageChunk(content=letter))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=letter, id=answer.id))
+        for index, call in enumerate(answer.tool_calls):
+            yield _piece(name=call["name"], args="", id=call["id"], index=index)
+            for letter in json.dumps(call["args"]):
+                yield _piece(name=None, args=letter, id=None, index=index)
 
     def _next(self, messages: list[BaseMessage]) -> AIMessage:
         answer = self.answers[min(len(self.heard), len(self.answers) - 1)]
@@ -86,6 +92,11 @@ class Local(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": self.model_name}
+
+
+def _piece(**call: Any) -> ChatGenerationChunk:
+    chunk: Any = call
+    return ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
 
 
 class Eavesdropper(BaseCallbackHandler):

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from gemma_guard_langchain import wrap
+from gemma_guard_langchain.agents import GuardMiddleware
+from langchain.agents import create_agent
+from langchain_core.runnables import RunnableLambda
 
 from gemma_guard import Guard
 
@@ -53,6 +56,8 @@ def _route(model: Any, **config: Any) -> str:
         ({"metadata": {"guard_tag": "kids"}}, "default+kids"),
         ({"metadata": {"region": "eu"}}, "default+eu"),
         ({"metadata": {"guard_user": "ann"}}, "default+ann"),
+        ({"configurable": {"region": "eu"}}, "default+eu"),
+        ({"configurable": {"guard_tag": "kids"}}, "default+kids"),
     ],
 )
 def test_a_run_can_ask_for_a_stricter_route(
@@ -80,3 +85,53 @@ def test_one_models_route_is_not_anothers(local: Any, routed: Guard) -> None:
     strict, plain = wrap(raw, routed, route="kids"), wrap(raw, routed)
 
     assert [_route(strict), _route(plain), _route(strict)] == ["kids", "allowed", "kids"]
+
+
+async def test_a_stream_takes_the_route_of_its_run(local: Any, routed: Guard) -> None:
+    model = wrap(local(), routed)
+    (chunk,) = model.stream(ASKED, {"tags": ["kids"]})
+    (also,) = [c async for c in model.astream(ASKED, {"configurable": {"region": "eu"}})]
+
+    assert chunk.response_metadata["guardrail"]["route"] == "default+kids"
+    assert also.response_metadata["guardrail"]["route"] == "default+eu"
+
+
+def test_a_model_in_a_chain_takes_the_route_of_the_chains_run(local: Any, routed: Guard) -> None:
+    asking: Any = RunnableLambda(lambda text: text)
+    chain = asking | wrap(local(), routed)
+
+    for config in ({"tags": ["kids"]}, {"configurable": {"guard_tag": "kids"}}):
+        assert _route(chain, **config) == "default+kids"
+
+
+def test_a_runnable_takes_the_route_of_its_run(local: Any, routed: Guard) -> None:
+    asking: Any = RunnableLambda(lambda text: text)
+
+    assert _route(wrap(asking | local(), routed), tags=["kids"]) == "default+kids"
+    assert _route(wrap(asking | local(), routed, trusted={"team": "sales"})) == "sales"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"tags": ["kids"]},
+        {"metadata": {"guard_tag": "kids"}},
+        {"configurable": {"guard_tag": "kids"}},
+    ],
+)
+async def test_an_agent_takes_the_route_of_its_run(
+    local: Any, routed: Guard, config: dict[str, Any]
+) -> None:
+    agent: Any = create_agent(local(), [], middleware=[GuardMiddleware(routed)])
+    asked: Any = {"messages": [("user", ASKED)]}
+
+    for state in (agent.invoke(asked, config), await agent.ainvoke(asked, config)):
+        assert _guardrail(state["messages"][-1])["route"] == "default+kids"
+    answering: Any = create_agent(local(answers=[ASKED]), [], middleware=[GuardMiddleware(routed)])
+    answer = answering.invoke({"messages": [("user", "hi")]}, config)["messages"][-1]
+    assert _guardrail(answer)["route"] == "default+kids"
+
+
+def _guardrail(message: Any) -> dict[str, Any]:
+    found: dict[str, Any] = message.response_metadata["guardrail"]
+    return found

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import RunnableLambda
@@ -187,6 +187,26 @@ async def test_c5_a_blocked_call_is_no_call(
     assert bad not in repr(chunks)
     assert "send" not in repr(chunks)
     assert whole.response_metadata["finish_reason"] == "content_filter"
+
+
+async def test_c5_where_one_of_several_calls_is_blocked_none_is_made(
+    guard: Guard, stream: Callable[..., Any]
+) -> None:
+    calls = [_args('{"text": "fine"}', "send"), _args(f'{{"text": "{BAD}"}}', "send", 1)]
+    for made in (calls, calls[::-1]):
+        chunks = await stream(wrap(_pieces(Pieces, "Well. ", *made), guard), "hi")
+        whole = sum(chunks[1:], chunks[0])
+
+        assert (whole.tool_calls, whole.text) == ([], f"Well. \n\n{REFUSAL}")
+
+
+def test_chunks_of_another_kind_of_message_are_guarded(guard: Guard) -> None:
+    chunks = [ChatMessageChunk(content=text, role="critic") for text in ("a pu", "nch")]
+    guarded = wrap(_pieces(Pieces, *chunks), guard)  # LangChain itself does not add them up
+
+    said = [chunk.message for chunk in guarded._stream([HumanMessage("hi")])]
+    assert _said(said) == "a [redacted: violence]"
+    assert {type(message) for message in said} == {ChatMessageChunk}
 
 
 async def test_the_name_of_a_call_is_judged_without_arguments_too(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,11 @@ def parts(chunk: ChatGenerationChunk) -> tuple[Part | Gap, ...]:
 
 
 def _has_more(message: Any) -> bool:
-    return bool(message.additional_kwargs or message.tool_call_chunks or message.name)
+    return bool(message.additional_kwargs or message.name or _calls(message))
+
+
+def _calls(message: Any) -> Sequence[Mapping[str, Any]]:
+    return getattr(message, "tool_call_chunks", None) or ()
 
 
 def _read(message: Any) -> Iterator[_Found]:
@@ -53,7 +57,7 @@ def _read(message: Any) -> Iterator[_Found]:
         yield _Found(Part((0, "name"), message.name), ("name",))
     for key, value in message.additional_kwargs.items():
         yield from _extra(key, value, ("additional_kwargs", key))
-    for number, call in enumerate(message.tool_call_chunks):
+    for number, call in enumerate(_calls(message)):
         yield from _call(call, number)
 
 
@@ -116,16 +120,31 @@ def _arguments(place: Place, call: Mapping[str, Any], key: str) -> Part:
 
 
 class Writing:
-    """What the consumer of one stream sees of its chunks."""
+    """What the consumer of one stream sees of its chunks.
+
+    From the first call of a tool on they wait for the verdict on the whole: where one of several
+    calls is blocked, none is made.
+    """
 
     def __init__(self) -> None:
         self._is_redacted = False
+        self._waiting: list[ChatGenerationChunk] = []
 
-    def chunk(self, release: Release[ChatGenerationChunk]) -> ChatGenerationChunk | None:
-        """What of a released chunk may be seen; None at the end of the stream."""
-        chunk = release.chunk
-        if chunk is None:
-            return None
+    def chunks(self, release: Release[ChatGenerationChunk]) -> Iterator[ChatGenerationChunk]:
+        """What may be seen after `release`."""
+        if release.chunk is None:
+            if release.verdict is None or not release.verdict.blocked:
+                yield from self._waiting
+            return
+        seen = self._seen(release.chunk, release)
+        if self._waiting or _calls(seen.message):
+            self._waiting.append(seen)
+        else:
+            yield seen
+
+    def _seen(
+        self, chunk: ChatGenerationChunk, release: Release[ChatGenerationChunk]
+    ) -> ChatGenerationChunk:
         self._is_redacted = self._is_redacted or release.verdict is not None
         if release.is_whole and not self._is_redacted:
             return chunk
@@ -142,10 +161,12 @@ def _rewritten(message: Any, release: Release[ChatGenerationChunk]) -> BaseMessa
         if found.path:
             name, *path = found.path
             fields[str(name)] = replaced(fields[str(name)], tuple(path), text)
-    if not release.is_last:
-        fields |= {"usage_metadata": None, "chunk_position": None}
-    fields |= {"tool_calls": [], "invalid_tool_calls": []}  # made anew of the chunks of calls
-    return AIMessageChunk(**fields)
+    if isinstance(message, AIMessageChunk):
+        fields |= {"tool_calls": [], "invalid_tool_calls": []}  # made anew of the chunks of calls
+        if not release.is_last:
+            fields |= {"usage_metadata": None, "chunk_position": None}
+    rewritten: BaseMessageChunk = type(message)(**fields)
+    return rewritten
 
 
 def only_chunk(generation: ChatGeneration, *, text: str | None = None) -> ChatGenerationChunk:

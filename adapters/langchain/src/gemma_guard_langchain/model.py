@@ -102,6 +102,10 @@ class GuardedFields(RunnableConfigurableFields[Input, Output], Guarded):
 
 
 def watched(model: Model, watch: Watch) -> Model:
-    """`model` as it is now, guarded; changes to either do not reach the other."""
-    kind = guarded_class(GuardedModel, type(model))
-    return view(model, kind, fields={**model.__dict__}, _watch=watch)
+    """`model` guarded: what it changes in itself, it changes in `model`."""
+    return view(model, guarded_class(GuardedModel, type(model)), _watch=watch)
+
+
+def apart(model: Model) -> Model:
+    """`model` as it is now; changes to either do not reach the other."""
+    return view(model, type(model), fields={**model.__dict__})

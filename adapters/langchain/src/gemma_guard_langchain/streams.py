@@ -112,8 +112,8 @@ class GuardedStreams(Watched):
         releases = self._watch.guard.stream_chunks_sync(source, parts, **exchange.expected())
         with closing(releases):
             for release in releases:
-                if chunk := writing.chunk(release) or _ending(release, exchange):
-                    yield chunk
+                yield from writing.chunks(release)
+                yield from _ending(release, exchange)
 
     async def _astream(
         self,
@@ -136,7 +136,7 @@ class GuardedStreams(Watched):
         releases = self._watch.guard.stream_chunks(source, parts, **exchange.expected())
         async with aclosing(releases):
             async for release in releases:
-                if chunk := writing.chunk(release) or _ending(release, exchange):
+                for chunk in (*writing.chunks(release), *_ending(release, exchange)):
                     yield chunk
 
     def _should_stream(self, **options: Any) -> bool:
@@ -168,15 +168,15 @@ async def _raw_achunks(
 
 def _ending(
     release: Release[ChatGenerationChunk], exchange: Exchange
-) -> ChatGenerationChunk | None:
+) -> Iterator[ChatGenerationChunk]:
     """The refusal after a block, apart from what was let out before it."""
     verdict = release.verdict
     if verdict is None or not verdict.blocked:
-        return None
+        return
     exchange.cut_short = verdict
     message = refusal(verdict, exchange.on_block)
     text = f"\n\n{message.text}" if verdict.released else message.text
-    return only_chunk(ChatGeneration(message=message), text=text)
+    yield only_chunk(ChatGeneration(message=message), text=text)
 
 
 def _as_chunk(result: ChatResult) -> ChatGenerationChunk:

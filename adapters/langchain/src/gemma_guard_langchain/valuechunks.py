@@ -39,12 +39,14 @@ class ValueStream:
         chunk, verdict = release.chunk, release.verdict
         if chunk is not None:
             yield from self._seen(chunk, release)
-        elif verdict and verdict.blocked:
+            return
+        yield from (rest.message for rest in self._messages.chunks(release))
+        if verdict and verdict.blocked:
             yield self._refusal(verdict)
 
     def _seen(self, chunk: Any, release: Release[Any]) -> Iterator[Any]:
         if isinstance(chunk, AIMessage):
-            yield self._message(chunk, release)
+            yield from self._message(chunk, release)
         elif isinstance(chunk, str):
             yield chunk if release.is_whole else "".join(release.texts)
         elif release.is_last:
@@ -60,12 +62,10 @@ class ValueStream:
                 chunk = replaced(chunk, path, text if number else begun + text)
         return chunk
 
-    def _message(self, chunk: AIMessage, release: Release[Any]) -> Any:
+    def _message(self, chunk: AIMessage, release: Release[Any]) -> Iterator[Any]:
         generation = _generation(chunk)
-        seen = self._messages.chunk(
-            Release(generation, release.texts, release.is_whole, release.is_last, release.verdict)
-        )
-        return chunk if seen is generation or seen is None else seen.message
+        for seen in self._messages.chunks(release._replace(chunk=generation)):
+            yield chunk if seen is generation else seen.message
 
     def _refusal(self, verdict: Verdict) -> Any:
         apart = "\n\n" if verdict.released else ""

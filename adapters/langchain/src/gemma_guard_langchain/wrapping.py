@@ -17,7 +17,7 @@ from langchain_core.runnables.retry import RunnableRetry
 from gemma_guard import Fields, Guard, UsageError
 from gemma_guard_langchain.choice import GuardedChoice, is_choice
 from gemma_guard_langchain.exchange import OnBlock, Watch, watch_of
-from gemma_guard_langchain.model import GuardedFields, GuardedModel, watched
+from gemma_guard_langchain.model import GuardedFields, GuardedModel, apart, watched
 from gemma_guard_langchain.refusing import Guarded, UnlessBlocked
 from gemma_guard_langchain.runnable import GuardedRunnable
 
@@ -45,11 +45,13 @@ def wrap(
     watch = watch_of(guard, route, trusted, on_block)
     if not isinstance(runnable, Runnable):
         raise UsageError(f"wrap: a runnable is needed, got {type(runnable).__name__}")
+    if isinstance(runnable, BaseChatModel) and not isinstance(runnable, Guarded):
+        return cast("Wrapped", watched(apart(runnable), watch))
     return cast("Wrapped", _again(runnable, watch) or guarded(runnable, watch))
 
 
 def guarded(runnable: Any, watch: Watch) -> Any:
-    """`runnable` with a guard in it, or itself if it has one."""
+    """`runnable` with a guard in it, or itself if it has one; a model keeps its state for both."""
     if isinstance(runnable, Guarded):
         return runnable
     if isinstance(runnable, BaseChatModel):
