@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from gemma_guard import report, settings
+from gemma_guard import demo_streams, report, settings
 from gemma_guard.errors import Unreachable
 from gemma_guard.guard import Guard
 from gemma_guard.policy import Policy
@@ -172,11 +172,13 @@ TURNS = (
 
 async def run(console: Console, *, scorers: Mapping[str, Scorer] | None = None) -> None:
     """Play every turn and print what became of it."""
-    loaded = settings.loads(CONFIG, source="demo")
+    loaded = settings.loads(CONFIG + demo_streams.CONFIG, source="demo")
     async with Guard(loaded, scorers={"down": Down(), **(scorers or {})}, sinks=()) as guard:
         tally = dict.fromkeys(Action, 0)
         for number, turn in enumerate(TURNS, 1):
             tally[await _play(console, guard, number, turn)] += 1
+        for number, told in enumerate(demo_streams.STREAMS, len(TURNS) + 1):
+            tally[await demo_streams.play(console, guard, number, told)] += 1
         _summary(console, tally, guard)
 
 
