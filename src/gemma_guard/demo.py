@@ -31,6 +31,9 @@ routes:
     extends: default
     scorer: down
     on_error: {fallback: lite}
+  gentle:
+    extends: default
+    policies: {harassment: {bands: {output: {log: 0.58, redact: 0.82}}}}
   trial:
     extends: default
     policies: {harassment: {shadow: true}}
@@ -103,7 +106,13 @@ TURNS = (
     Turn(
         "an answer that turns on the user",
         "I failed my exam again.",
-        "You failed because you are a stupid, lazy loser. Most people pass at the second attempt.",
+        "You failed because you are a pathetic loser. The next exam is in May.",
+    ),
+    Turn(
+        "the same answer on a route that takes insults out of answers",
+        "I failed my exam again.",
+        "You failed because you are a pathetic loser. The next exam is in May.",
+        route="gentle",
     ),
     Turn(
         "an insult to pass on: the judge is not sure enough to block it, and logs it",
