@@ -36,10 +36,11 @@ TOKEN_S = 0.02  # seconds between tokens: 50 a second
 FAKE = loads("routes: {default: {scorer: fake, packs: [default, privacy]}}")
 LITE = """
 routes:
-  default: {scorer: lite, packs: [PACK]}
+  default: {scorer: lite, packs: [PACK], deadline_ms: 600_000}
   comments:
     scorer: lite
     packs: [lite]
+    deadline_ms: 600_000
     policies:
       dangerous_content: {enabled: false}
       sexually_explicit: {enabled: false}
@@ -230,10 +231,14 @@ async def first_text(guard: Guard, scorer: Timed, row: dict[str, Any]) -> tuple[
 # -------------------------------------------------------------------------------------- alarms
 
 
+LONGEST = 4_000  # characters of an answer; two of them are longer
+
+
 def benign(data: Path) -> list[dict[str, Any]]:
     sets = ("gptfuzz_eval", "diasafety_test")
     every = (row for name in sets for row in rows(data, name))
-    return [row for row in every if row["response"] and row["labels"]["harmful"] == 0]
+    harmless = (row for row in every if row["response"] and row["labels"]["harmful"] == 0)
+    return [row for row in harmless if len(row["response"]) <= LONGEST]
 
 
 def windows(text: str) -> list[str]:
@@ -284,14 +289,18 @@ def per_1000(
     return round(1000 * sum(map(counts, every)) / len(every), 2)
 
 
+async def action_on(guard: Guard, text: str, prompt: str) -> Action:
+    verdict = await guard.check(text, stage="output", prompt=prompt)
+    if verdict.status != "scored":
+        raise RuntimeError(f"a judge that fails is no false alarm: {verdict!r}")
+    return verdict.action
+
+
 async def judged_windows(pack: str, answers: Sequence[dict[str, Any]]) -> list[list[Action]]:
     """What each window of each answer asks for, the whole answer last."""
     async with Guard(loads(LITE.replace("PACK", pack)), sinks=()) as guard:
         return [
-            [
-                (await guard.check(text, stage="output", prompt=row["text"])).action
-                for text in windows(row["response"])
-            ]
+            [await action_on(guard, text, row["text"]) for text in windows(row["response"])]
             for row in answers
         ]
 
