@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from gemma_guard import (
     Guard,
     GuardError,
     Guideline,
+    Part,
     Patterns,
     Policy,
     Priority,
@@ -193,6 +194,8 @@ def shown(verdict: Verdict) -> Iterator[str]:
         verdict.findings,
         verdict.passages,
         verdict.edits,
+        verdict.redactions,
+        verdict.released,
         verdict.policies,
         verdict.unvalidated,
     )
@@ -237,6 +240,38 @@ async def test_a_canary_is_found_nowhere(
     assert CANARY not in path.read_text()
     assert CANARY not in generate_latest(registry).decode()
     assert CANARY not in repr(counters)
+
+
+def parts(chunk: str) -> list[Part]:
+    kind, _, text = chunk.partition("|")
+    return [Part((0, kind), text, call=CANARY if kind == "call" else None)]
+
+
+async def chunks() -> AsyncIterator[str]:
+    for chunk in (f"text|{TEXT}. And ", f"text|{TEXT}.", f'call|{{"{CANARY}": "{TEXT}"}}'):
+        yield chunk
+
+
+@pytest.mark.parametrize("on_error", ["fail_closed", "fail_open"])
+@pytest.mark.parametrize("judge", JUDGES)
+async def test_nor_is_a_canary_in_a_stream(
+    judge: str, on_error: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    file = JsonLinesSink(tmp_path / "decisions.jsonl")
+    guard = guard_with(JUDGES[judge], LoggerSink(), file, FullDisk(), on_error=on_error)
+
+    found = [repr(part) for part in parts(f"text|{TEXT}")]
+    async for release in guard.stream_chunks(chunks(), parts, prompt=TEXT):
+        found += [repr(release), *(shown(release.verdict) if release.verdict else ())]
+    async for piece in guard.stream(chunks(), prompt=TEXT):
+        found += [repr(piece), *(shown(piece.verdict) if piece.verdict else ())]
+    await guard.aclose()
+    file.close()
+
+    assert not [text for text in found if CANARY in text]
+    assert CANARY not in formatted(caplog.records)
+    assert CANARY not in (tmp_path / "decisions.jsonl").read_text()
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -228,6 +228,8 @@ def test_the_demo_allows_logs_redacts_and_blocks_without_colour_when_piped(tmp_p
 
     assert done.returncode == 0, done.stderr
     assert "\x1b[" not in done.stdout
+    for word in ("characters were let out", "This was blocked", "[PAYMENT_CARD_1], valid"):
+        assert word in done.stdout.partition("a streamed answer")[2]
     for word in ("ALLOW", "LOG", "REDACT", "BLOCK", "[EMAIL_1]", "[redacted: dangerous", "ms"):
         assert word in done.stdout
     assert len(re.findall(r"^ ?\d+  ", done.stdout, re.MULTILINE)) >= 12

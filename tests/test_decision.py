@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gemma_guard.conversation import Passage, Reading
 from gemma_guard.decision import MAX_TEXTS, Heard, decide, escalate, gap_action, refusals, worst
 from gemma_guard.errors import Cause
+from gemma_guard.locating import Unplaced
 from gemma_guard.policy import Bands, Guideline, Patterns, Policy
 from gemma_guard.route import Fallback, Route, Rule
 from gemma_guard.verdict import Action, Gap, Score, Span, Stage
@@ -90,11 +91,11 @@ def test_every_finding_says_what_was_reached_where_and_by_which_key(
     assert bool(decided.findings) == (decided.action > Action.ALLOW)
 
 
-def test_a_redaction_without_a_known_place_becomes_a_block_by_the_same_key() -> None:
+def test_a_redaction_without_a_known_place_says_what_is_to_be_placed() -> None:
     route = a_route(Bands(redact=0.5))
-    answers = scored(route, 0.6, spans=())
-    decided = decide(route, Stage.INPUT, answers, PASSAGE)
-    assert decided.action is Action.BLOCK
+    decided = decide(route, Stage.INPUT, scored(route, 0.6, spans=()), PASSAGE)
+    assert decided.action is Action.REDACT
+    assert decided.unplaced == (Unplaced("p0", 0.6, 0.5),)
     assert decided.findings[0].key == "key0.redact"
     assert decided.cuts == ()
 

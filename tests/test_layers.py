@@ -23,14 +23,16 @@ packs conversation strand
 route streaming
 configuration flow
 guardfile redaction
-settings decision seat
+settings locating seat
+decision
 forms panel
 judging service
-health verdicts
+health reasoning verdicts
 upkeep bench
 guard
 scorers/* evaluate/*
-report starter
+report starter doctor explain
+demo_streams
 demo
 cli __init__
 """

@@ -99,3 +99,13 @@ def test_overlapping_cuts_become_one_and_neighbours_stay_two() -> None:
 
 def test_a_span_past_the_end_takes_all_that_is_there() -> None:
     assert redact("abc", [Cut(Span(1, 99), "word")], Placeholders()) == "a[WORD_1]"
+
+
+def test_numbers_that_were_not_used_are_given_again() -> None:
+    placeholders = Placeholders()
+    cut = Cut(Span(0, 1), "email")
+    assert placeholders.of(cut, "a") == "[EMAIL_1]"
+    given = placeholders.given()
+    assert [placeholders.of(cut, text) for text in "bca"] == ["[EMAIL_2]", "[EMAIL_3]", "[EMAIL_1]"]
+    placeholders.take_back(given, used={"[EMAIL_2]"})
+    assert [placeholders.of(cut, text) for text in "bda"] == ["[EMAIL_2]", "[EMAIL_3]", "[EMAIL_1]"]

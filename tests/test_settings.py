@@ -11,6 +11,7 @@ import pytest
 
 from gemma_guard.configuration import ScorerSpec, Settings
 from gemma_guard.errors import ConfigError
+from gemma_guard.pacing import Pacing
 from gemma_guard.policy import Bands
 from gemma_guard.route import Fallback, Rule
 from gemma_guard.settings import SHIPPED, load, loads
@@ -257,11 +258,23 @@ def test_a_wrong_file_is_named_by_its_key(folder: Path, text: str, message: str)
             "pakcs: []",
             (
                 "unknown key 'pakcs'; did you mean 'packs'? use one of: deadline_ms, extends,"
-                " history, judge_system, match, max_chars, media, on_error, packs, policies,"
-                " refusal, scope, scorer"
+                " history, judge_system, match, max_chars, media, on_error, packs,"
+                " placeholder, policies, refusal, scope, scorer, stream"
             ),
         ),
         ("packs: mine.yaml", "packs: a list is needed, got 'mine.yaml'"),
+        ("stream: {mode: all}", "stream.mode: 'all' is not allowed; use 'window', 'buffer' or "),
+        ("stream: {windows: 9}", "stream: unknown key 'windows'; did you mean 'window_chars'?"),
+        ("stream: {confirm: 1.5}", "stream.confirm: a whole number is needed, got 1.5"),
+        (
+            "stream: {window_chars: 900}",
+            "stream: max_hold_chars: at least window_chars (900) is needed, got 640",
+        ),
+        (
+            "packs: [mine.yaml], stream: {mode: after}",
+            "stream.mode: 'after' only looks on, and policy 'harassment' redacts or blocks answers",
+        ),
+        ("placeholder: 3", "placeholder: text is needed"),
         ("packs: [nope]", "packs: unknown pack 'nope'; use one of: default"),
         ("packs: [nope.yaml]", "packs: {folder}/nope.yaml: cannot be read: "),
         ("extends: nope", "extends: unknown route 'nope'; use one of: default, mine"),
@@ -335,6 +348,23 @@ def test_a_wrong_route_is_named_by_its_key(folder: Path, route: str, message: st
     found = refusal(folder, routes(f"  mine: {{{route}}}"))
     wanted = message.format(folder=folder)
     assert found.startswith((f"routes.mine.{wanted}", f"routes.mine: {wanted}"))
+
+
+def test_a_route_that_only_logs_answers_may_judge_streams_afterwards(folder: Path) -> None:
+    (folder / "logs.yaml").write_text(
+        "name: logs\nversion: '1'\ndescription: d\npolicies:\n"
+        "  insult: {kind: pattern, words: [idiot], actions: {input: block, output: log}}\n"
+    )
+    read(folder, routes("  mine: {packs: [logs.yaml], on_error: fail_open, stream: {mode: after}}"))
+    closed = refusal(folder, routes("  mine: {packs: [logs.yaml], stream: {mode: after}}"))
+    assert "a judge that fails would block answers here" in closed
+
+
+def test_how_streams_are_held_and_redactions_look_comes_from_the_route(folder: Path) -> None:
+    written = "stream: {mode: buffer, confirm: 2}, placeholder: '[{policy} removed]'"
+    route = read(folder, routes(f"  mine: {{{written}}}")).routes.named("mine")
+    assert route.pacing == Pacing("buffer", confirm=2)
+    assert route.placeholder == "[{policy} removed]"
 
 
 @pytest.mark.parametrize("threshold", ["0", ".nan", "1.5", "-0.2", "yes", "'0.5'", "high"])

@@ -487,6 +487,24 @@ def test_sync_code_sees_the_same() -> None:
     assert "pipe" not in text_of(blocked)
 
 
+@given(runs())
+@settings_of(max_examples=60)
+def test_nor_is_anything_seen_in_sync_code_that_is_not_seen_in_async_code(run: Run) -> None:
+    pacing: dict[str, Any] = {
+        "mode": run.mode,
+        "window_chars": run.window,
+        "max_hold_chars": run.hold,
+    }
+    guard = made(Fake(), **pacing)
+    pieces = list(guard.stream_sync(run.chunks, prompt="Hi"))
+    whole = guard.check_sync(run.text, stage="output", prompt="Hi")
+    again = guard.check_sync(text_of(pieces), stage="output", prompt="Hi")
+    assert again.action < Action.REDACT
+    assert pieces[-1].verdict
+    assert pieces[-1].verdict.action is whole.action
+    assert pieces[-1].verdict.text == whole.text
+
+
 def test_a_sync_source_is_closed_where_its_consumer_leaves() -> None:
     closed = []
 

@@ -23,6 +23,7 @@ from gemma_guard.verdict import (
     Span,
     Stage,
     Verdict,
+    rewritten,
 )
 
 CANARY = "canary-4711"
@@ -248,3 +249,12 @@ def test_apply_raises_where_nothing_may_go_on() -> None:
 def test_apply_on_a_verdict_about_a_text_says_where_the_text_is() -> None:
     with pytest.raises(UsageError, match=r"\.text may go on"):
         redacted(((), "hello")).apply([{"role": "user", "content": "hello"}])
+
+
+def test_thousands_of_edits_each_find_their_place() -> None:
+    messages = [{"role": "user", "content": f"a{i}"} for i in range(5000)]
+    edits = [Edit((i, "content"), f"b{i}") for i in range(0, 5000, 2)]
+    after = rewritten(messages, edits)
+    assert [m["content"] for m in after] == [f"{'ab'[i % 2 == 0]}{i}" for i in range(5000)]
+    assert messages[0]["content"] == "a0"
+    assert after[1] is messages[1]

@@ -13,6 +13,7 @@ from gemma_guard.errors import Cause, NotServing
 from gemma_guard.judging import Case, Outcome, Source
 from gemma_guard.redaction import Placeholders
 from gemma_guard.route import Route
+from gemma_guard.scorer import Priority
 from gemma_guard.service import Service
 from gemma_guard.strand import Ruling, Swap, Window, limit
 from gemma_guard.streaming import Streaming
@@ -35,8 +36,10 @@ class Bench:
     judge: Callable[[Case, Service], Awaitable[Outcome]]
     prompt: str | None = field(default=None, repr=False)
     tenant: str = ""
+    priority: Priority = Priority.LIVE
     _id: str = field(default_factory=new_id)
     _began: float = field(default_factory=time.perf_counter)
+    _texts: dict[Place, int] = field(default_factory=dict, repr=False)
     _placeholders: Placeholders = field(default_factory=Placeholders)
     _redacted: list[Verdict] = field(default_factory=list)
     _gaps: dict[Gap, None] = field(default_factory=dict)
@@ -45,6 +48,7 @@ class Bench:
         """Judge `window`, and redact what can still be redacted of it."""
         with self.begin() as service:
             case = self._case(window, self.resolve(service))
+            given = self._placeholders.given()
             if window.gap:
                 outcome = Outcome(gaps=(window.gap,))
             else:
@@ -56,6 +60,8 @@ class Bench:
         self._gaps |= dict.fromkeys(ruling.verdict.gaps)
         if ruling.swaps:
             self._redacted.append(ruling.verdict)
+        if len(self._texts) == 1:  # else another text may have been given numbers meanwhile
+            self._placeholders.take_back(given, used={swap.text for swap in ruling.swaps})
         return ruling
 
     def conclude(self, streaming: Streaming[Any]) -> Verdict:
@@ -72,13 +78,15 @@ class Bench:
                 self.conclude(streaming)
 
     def _case(self, window: Window, route: Route) -> Case:
+        self._placeholders.judged = route.placeholder
         return Case(
             _source(window),
             route,
             Stage.OUTPUT,
             self.prompt,
             self.tenant,
-            stream=self._id,
+            priority=self.priority,
+            stream=f"{self._id}-{self._texts.setdefault(window.place, len(self._texts))}",
             released=window.released,
             placeholders=self._placeholders,
         )

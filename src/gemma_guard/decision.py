@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 from gemma_guard.conversation import Passage, Piece, Reading
 from gemma_guard.errors import Cause
 from gemma_guard.exemption import Exemption, Phrases, blanked, phrases_of
+from gemma_guard.locating import Unplaced
 from gemma_guard.policy import Bands
 from gemma_guard.redaction import Cut
 from gemma_guard.route import Route, Rule
@@ -41,6 +42,11 @@ class Decided:
     action: Action
     findings: tuple[Finding, ...]
     cuts: tuple[Cut, ...] = ()
+    unplaced: tuple[Unplaced, ...] = ()
+
+    def with_cuts(self, found: Iterable[Cut]) -> Decided:
+        """The same, now that the places of what was `unplaced` are known."""
+        return replace(self, cuts=(*self.cuts, *found), unplaced=())
 
 
 _NOTHING = Decided(Action.ALLOW, ())
@@ -49,8 +55,9 @@ _NOTHING = Decided(Action.ALLOW, ())
 def decide(route: Route, stage: Stage, answers: Answers, passage: Passage) -> Decided:
     """The maximum over the rules of `stage`.
 
-    A redaction whose scorer knows no span becomes a block. A passage of the history that would be
-    blocked is taken out whole instead, so that the chat can go on, unless `route` says otherwise.
+    What is to be redacted where a scorer knows no span is `unplaced`. A passage of the history that
+    would be blocked is taken out whole instead, so that the chat can go on, unless `route` says
+    otherwise.
     """
     found: list[_Found] = []
     for rule, bands, ask, place in route.plans[stage].rules:
@@ -68,7 +75,9 @@ def decide(route: Route, stage: Stage, answers: Answers, passage: Passage) -> De
     if not found:
         return _NOTHING
     if passage.is_newest or route.history == "block":
-        return _decided([(each.finding(passage), each.cuts()) for each in found])
+        decided = _decided([(each.finding(passage), each.cuts()) for each in found])
+        unplaced = tuple([each.unplaced() for each in found if each.is_unplaced])
+        return replace(decided, unplaced=unplaced) if unplaced else decided
     return _decided([each.taken_out(passage) for each in found])
 
 
@@ -87,13 +96,17 @@ class _Found:
     def is_enforced(self) -> bool:
         return not (self.rule.shadow or self.exempt)
 
+    @property
+    def is_unplaced(self) -> bool:
+        return self.action is Action.REDACT and self.is_enforced and not self.score.spans
+
+    def unplaced(self) -> Unplaced:
+        return Unplaced(self.rule.policy.name, self.score.violation, self.threshold)
+
     def finding(self, passage: Passage) -> Finding:
-        action = self.action
-        if action is Action.REDACT and not self.score.spans:
-            action = Action.BLOCK
         return Finding(
             self.rule.policy.name,
-            action,
+            self.action,
             self.score.violation,
             self.threshold,
             self.key,
@@ -120,7 +133,7 @@ class _Found:
     def taken_out(self, passage: Passage) -> tuple[Finding, list[Cut]]:
         """The same for a passage of the history: what would block is removed whole."""
         finding = self.finding(passage)
-        if finding.action is not Action.BLOCK or not self.is_enforced:
+        if not self.is_enforced or not (self.is_unplaced or finding.action is Action.BLOCK):
             return finding, self.cuts()
         return replace(finding, action=Action.REDACT), _whole(finding, passage)
 

@@ -35,6 +35,9 @@ Read: TypeAlias = Callable[[C], Parts]
 Show: TypeAlias = Callable[[Release[C]], T | None]
 """A release as the consumer gets it; None for nothing."""
 
+_LET_WAIT = 16
+"""Releases that may wait for a consumer without anybody counting their characters."""
+
 CLOSING_S = 0.1
 """How long a source is waited for that has to close, before its consumer is answered."""
 
@@ -102,10 +105,8 @@ class Flow(Generic[C, T]):
         chunks = aiter(source)
         try:
             async for chunk in chunks:
-                self._feed(chunk)
-                while self._is_full:
-                    self._room.clear()
-                    await self._room.wait()
+                if self._feed(chunk):
+                    await self._has_room()
         except Exception as error:  # noqa: BLE001  it goes to the consumer, after what came before
             self._broken = error
         finally:
@@ -113,19 +114,27 @@ class Flow(Generic[C, T]):
             self._work.set()
             await _close(chunks, source)
 
-    def _feed(self, chunk: C) -> None:
-        now, was_waiting = time.monotonic(), self._streaming.unjudged
-        self._streaming.feed(chunk, tuple(self._read(chunk)), now)
-        self._pass_on()
-        if self._is_idle and (not was_waiting or self._streaming.is_due(now)):
+    def _feed(self, chunk: C) -> bool:
+        """Take a chunk; whether the scorer or the consumer is behind."""
+        streaming, now = self._streaming, time.monotonic()
+        waited = streaming.unjudged
+        streaming.feed(chunk, tuple(self._read(chunk)), now)
+        waits = streaming.unjudged
+        if streaming.may_take:
+            self._pass_on()
+        if self._is_idle and waits and (not waited or streaming.is_due(now)):
             self._work.set()
+        return waits >= self._pacing.max_hold_chars or len(self._out) > _LET_WAIT
 
-    @property
-    def _is_full(self) -> bool:
-        """Whether the scorer or the consumer is behind."""
-        if self._streaming.unjudged >= self._pacing.max_hold_chars:
-            return True
-        return sum(len(t) for r in self._out for t in r.texts) >= self._pacing.max_hold_chars
+    async def _has_room(self) -> None:
+        while self._streaming.unjudged >= self._pacing.max_hold_chars or self._is_late():
+            self._room.clear()
+            await self._room.wait()
+
+    def _is_late(self) -> bool:
+        """Whether the consumer leaves more than a window lying."""
+        waiting = sum([len(text) for release in self._out for text in release.texts])
+        return waiting >= self._pacing.max_hold_chars
 
     async def _judging(self) -> None:
         while not (self._streaming.is_settled or self._streaming.is_blocked):

@@ -20,10 +20,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from gemma_guard.bench import Bench
-from gemma_guard.cache import ScoreCache
-from gemma_guard.configuration import PATTERN_SCORER, ScorerSpec, Settings, Upkeep
+from gemma_guard.configuration import PATTERN_SCORER, ScorerSpec, Settings
 from gemma_guard.conversation import Message, answered
-from gemma_guard.counters import PrometheusSink
 from gemma_guard.errors import NotServing, UsageError, unknown
 from gemma_guard.exemption import warnings
 from gemma_guard.flow import Flow, Read, SyncFlow
@@ -32,10 +30,11 @@ from gemma_guard.judging import Case, Outcome, Source, judge
 from gemma_guard.pacing import Pacing
 from gemma_guard.policy import Bands, Policy
 from gemma_guard.portal import Portal
-from gemma_guard.records import JsonLinesSink, LoggerSink, Sink, logger
+from gemma_guard.reasoning import Inquiry, reason
+from gemma_guard.records import Sink, logger
 from gemma_guard.route import DEFAULT, Fields, Route, Routes, Rule
 from gemma_guard.scorer import Priority, Scorer
-from gemma_guard.service import Service, close, make
+from gemma_guard.service import Service, cache_of, close, make, same_sinks, sinks_of
 from gemma_guard.streaming import Piece, Release, Said, as_it_is, one_text
 from gemma_guard.upkeep import Chores, Upkeeping, is_wanted
 from gemma_guard.verdict import Stage, Verdict
@@ -69,7 +68,7 @@ class Guard:
         """
         self._given = dict(scorers or {})
         self._own_sinks = None if sinks is None else tuple(sinks)
-        self._cache = _cache(settings.upkeep)
+        self._cache = cache_of(settings.upkeep)
         self._service = self._made(settings)
         self._service.observe()
         self._portal = Portal()
@@ -196,10 +195,22 @@ class Guard:
         """Of the configuration and the scorers in service; each verdict carries its own."""
         return self._service.fingerprint
 
-    async def health(self) -> tuple[Health, ...]:
-        """Ask every scorer about a harmless and a harmful text, behind the live checks."""
+    async def health(self, *, thorough: bool = False) -> tuple[Health, ...]:
+        """Ask every scorer about a harmless and a harmful text, behind the live checks.
+
+        Where it is to be `thorough`, each also finds out what it can about itself.
+        """
         with self._begun() as service:
-            return await examine(service)
+            return await examine(service, thorough=thorough)
+
+    async def reason(self, about: Inquiry, *, route: str | None = None) -> str:
+        """What the judge writes about a text; no verdict rests on it, and none is given.
+
+        Raises `UsageError` where the judge of that policy has no words, `ScoringError` where it
+        does not answer.
+        """
+        with self._begun() as service:
+            return await reason(service, service.settings.routes.resolve(route), about)
 
     async def reload(self) -> None:
         """Read guard.yaml again and put it into service, keeping the scorers it does not change.
@@ -268,6 +279,7 @@ class Guard:
         claimed: Fields | None = None,
         tighten: Mapping[str, Bands] | None = None,
         tenant: str = "",
+        priority: Priority = Priority.LIVE,
     ) -> tuple[Pacing, Bench]:
         """Who judges a stream, and how it is held back meanwhile."""
 
@@ -279,7 +291,7 @@ class Guard:
             pacing = resolve(service).pacing
         if messages is not None and prompt is None:
             prompt = answered(messages)
-        bench = Bench(self._begun, resolve, self._judged, prompt, tenant)
+        bench = Bench(self._begun, resolve, self._judged, prompt, tenant, priority)
         return replace(pacing, mode="buffer") if buffer else pacing, bench
 
     async def _judged(self, case: Case, service: Service) -> Outcome:
@@ -331,21 +343,15 @@ class Guard:
             logger.warning("%s", warning)
         if self._own_sinks is not None:
             sinks = self._own_sinks
-        elif before and _same_sinks(settings, before.settings):
+        elif before and same_sinks(settings, before.settings):
             sinks = before.sinks
         else:
-            sinks = tuple(_sinks(settings))
+            sinks = tuple(sinks_of(settings))
         try:
             return make(settings, given=self._given, sinks=sinks, cache=self._cache, before=before)
         except BaseException:
             close(sinks, sparing=before.sinks if before else self._own_sinks or ())
             raise
-
-
-def _cache(upkeep: Upkeep) -> ScoreCache | None:
-    if not upkeep.cache_bytes:
-        return None
-    return ScoreCache(max_bytes=upkeep.cache_bytes, ttl_s=upkeep.cache_ttl_s)
 
 
 def _stage(stage: Stage | str) -> Stage:
@@ -387,13 +393,3 @@ def _rule(policy: Policy) -> Rule:
         input_key=f"{key}.input",
         output_key=f"{key}.output",
     )
-
-
-def _sinks(settings: Settings) -> list[Sink]:
-    file = [JsonLinesSink(settings.records)] if settings.records else []
-    counters = [PrometheusSink()] if settings.upkeep.prometheus else []
-    return [LoggerSink(), *file, *counters]
-
-
-def _same_sinks(one: Settings, other: Settings) -> bool:
-    return (one.records, one.upkeep.prometheus) == (other.records, other.upkeep.prometheus)

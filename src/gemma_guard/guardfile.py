@@ -121,6 +121,7 @@ class RouteFile(Strict):
     scope: Scope | None = None
     history: History | None = None
     stream: StreamFile | None = None
+    placeholder: str | None = None
 
 
 class ScorerFile(BaseModel):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from gemma_guard.conversation import Message, Passage, Reading, read
 from gemma_guard.decision import (
@@ -20,8 +20,9 @@ from gemma_guard.decision import (
 )
 from gemma_guard.errors import Cause
 from gemma_guard.forms import forms_of, heard_of
+from gemma_guard.locating import Unplaced, Weights, search
 from gemma_guard.panel import Answer, Panel, Silence
-from gemma_guard.redaction import Placeholders, Redacted, places, redacted, unreleased
+from gemma_guard.redaction import Cut, Placeholders, Redacted, places, redacted, unreleased
 from gemma_guard.route import Ask, Route
 from gemma_guard.scorer import Priority, Probe
 from gemma_guard.verdict import (
@@ -67,7 +68,7 @@ class Case:
     tenant: str = ""
     stream: str | None = None
     released: int = 0
-    placeholders: Placeholders = field(default_factory=Placeholders)
+    placeholders: Placeholders | None = None
     priority: Priority = Priority.LIVE
 
     def read(self, source: Source | None = None) -> Reading:
@@ -106,11 +107,23 @@ class _Hearing:
     prompt: str | None
     deadline: float
     gaps: list[Gap]
+    _own: Placeholders = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Placeholders as the route writes them."""
+        self._own = Placeholders(self.case.route.placeholder)
+
+    @property
+    def placeholders(self) -> Placeholders:
+        """Those of the stream, or of this request."""
+        return self.case.placeholders or self._own
 
     async def outcome(self, reading: Reading) -> Outcome:
         """What becomes of the passages of `reading`."""
         answers = await self._answers(reading.passages)
         decided = self._decide(reading.passages, answers)
+        if any(d.unplaced for d in decided):
+            decided = await self._placed(reading.passages, decided)
         hold_from = held_from(self.case.route, self.case.stage, answers)
         made = Redacted()
         if any(d.action is Action.REDACT for d in decided):
@@ -144,15 +157,18 @@ class _Hearing:
         if not passages:
             return []
         said = [
-            await self._said(ask, passages) for ask in self.case.route.plans[self.case.stage].asks
+            await self._said(ask, passages, stream=self.case.stream)
+            for ask in self.case.route.plans[self.case.stage].asks
         ]
         return list(zip(*said, strict=True))
 
-    async def _said(self, ask: Ask, passages: Sequence[Passage]) -> Sequence[Heard | None]:
+    async def _said(
+        self, ask: Ask, passages: Sequence[Passage], *, stream: str | None = None
+    ) -> Sequence[Heard | None]:
         policies, stage, exempted = ask.policies, self.case.stage, self.case.route.phrases()
         forms = [forms_of(p.text, exempted) for p in passages]
         probes = [
-            Probe(text, policies, stage, self.prompt, self.case.stream, self.case.tenant)
+            Probe(text, policies, stage, self.prompt, stream, self.case.tenant)
             for passage, form in zip(passages, forms, strict=True)
             for text in (form.texts if form else (passage.text,))
         ]
@@ -185,6 +201,57 @@ class _Hearing:
         answer = await self._ask(fallback.scorer, probes, self.deadline)
         return (None, None) if isinstance(answer, Silence) else (answer, fallback.scorer)
 
+    async def _placed(
+        self, passages: Sequence[Passage], decided: Sequence[Decided]
+    ) -> list[Decided]:
+        """What no scorer knew the place of, searched for; a block where it is not found."""
+        if any(d.action is Action.BLOCK for d in decided):  # nothing goes on anyway
+            return list(decided)
+        found: list[Decided] = []
+        for passage, each in zip(passages, decided, strict=True):
+            if each.action is Action.REDACT and each.unplaced:
+                cuts = await self._searched(passage, each.unplaced)
+                each = escalate(each) if cuts is None else each.with_cuts(cuts)  # noqa: PLW2901
+            found.append(each)
+        return found
+
+    async def _searched(
+        self, passage: Passage, unplaced: Sequence[Unplaced]
+    ) -> tuple[Cut, ...] | None:
+        """What to take out of `passage`; None if nothing helps, or not everyone was heard."""
+        case = self.case
+        searching = search(
+            passage.text, unplaced, released=case.released, placeholders=self.placeholders
+        )
+        try:
+            texts = next(searching)
+            while (weights := await self._weighed(passage, texts, unplaced)) is not None:
+                texts = searching.send(weights)
+        except StopIteration as done:
+            return cast("tuple[Cut, ...] | None", done.value)
+        return None
+
+    async def _weighed(
+        self, passage: Passage, texts: Sequence[str], unplaced: Sequence[Unplaced]
+    ) -> list[Weights] | None:
+        passages = [passage._replace(text=text) for text in texts]
+        scored: list[dict[str, float]] = [{} for _ in texts]
+        for ask in self._asks_about({each.policy for each in unplaced}):
+            for found, heard in zip(scored, await self._said(ask, passages), strict=True):
+                found |= {
+                    score.policy: score.violation for score in (heard.scores if heard else ())
+                }
+        if not all(each.policy in found for found in scored for each in unplaced):
+            return None
+        return [{u.policy: u.weight(found[u.policy]) for u in unplaced} for found in scored]
+
+    def _asks_about(self, names: Collection[str]) -> Iterator[Ask]:
+        """The asks of the plan, narrowed to some policies."""
+        for ask in self.case.route.plans[self.case.stage].asks:
+            policies = tuple([policy for policy in ask.policies if policy.name in names])
+            if policies:
+                yield Ask(ask.scorer, policies, tuple([policy.name for policy in policies]))
+
     async def _redact(
         self, passages: Sequence[Passage], decided: Sequence[Decided]
     ) -> tuple[list[Decided], Redacted]:
@@ -209,7 +276,7 @@ class _Hearing:
             for p, d in both
             if d.action is Action.REDACT
         ]
-        made = redacted(self.case.source, cut, self.case.placeholders)
+        made = redacted(self.case.source, cut, self.placeholders)
         fine = {p.text for p, d in both if d.action < Action.REDACT}
         again = await self._again(rewritten(self.case.source, made.edits), fine)
         failing = {a.place for a in again if not self._passes(a)}

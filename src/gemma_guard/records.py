@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from gemma_guard.errors import ConfigError
 from gemma_guard.scorer import Batch
-from gemma_guard.verdict import Action, Verdict
+from gemma_guard.verdict import Action, Redaction, Verdict
 
 logger = logging.getLogger("gemma_guard")
 
@@ -48,6 +48,8 @@ def record(verdict: Verdict) -> dict[str, Any]:
         "ms": round(verdict.ms, 3),
         "findings": [{**asdict(f), "action": str(f.action)} for f in verdict.findings],
         "gaps": [asdict(gap) for gap in verdict.gaps],
+        "redactions": [_redaction(redaction) for redaction in verdict.redactions],
+        "released": sum([len(edit.text) for edit in verdict.released]),
         "passages": [
             {
                 "place": passage.place,
@@ -58,6 +60,13 @@ def record(verdict: Verdict) -> dict[str, Any]:
             for passage in verdict.passages
         ],
     }
+
+
+def _redaction(redaction: Redaction) -> dict[str, Any]:
+    """Without its place, whose keys may be what a caller wrote."""
+    fields = asdict(redaction)
+    del fields["place"]
+    return fields
 
 
 class LoggerSink:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from gemma_guard.conversation import Passage, Piece
 from gemma_guard.jsontext import with_values
 from gemma_guard.verdict import Edit, Place, Redaction, Span
+
+JUDGED, POLICY = "[redacted: {policy}]", "{policy}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +31,39 @@ class Cut:
 
 @dataclass(slots=True)
 class Placeholders:
-    """What stands in the place of a cut: the same for the same text, within one request."""
+    """What stands in the place of a cut: the same for the same text, within one request.
 
+    `judged` stands for what a judge flagged; `{policy}` in it is the name of the policy.
+    """
+
+    judged: str = JUDGED
     _numbers: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
     _used: dict[str, int] = field(default_factory=dict)
 
     def of(self, cut: Cut, text: str) -> str:
         """`[EMAIL_1]` for what a pattern found, `[redacted: hate_speech]` for what was judged."""
         if not cut.numbered:
-            return f"[redacted: {cut.label}]"
+            return self.judged.replace(POLICY, cut.label)
         key = (cut.label, text)
         if key not in self._numbers:
             self._used[cut.label] = self._numbers[key] = self._used.get(cut.label, 0) + 1
-        return f"[{cut.label.upper()}_{self._numbers[key]}]"
+        return _numbered(cut.label, self._numbers[key])
+
+    def given(self) -> int:
+        """How many texts have a number."""
+        return len(self._numbers)
+
+    def take_back(self, given: int, *, used: Collection[str]) -> None:
+        """The numbers of texts that came after the first `given`, but for those `used`."""
+        for label, text in reversed(list(self._numbers)[given:]):
+            number = self._numbers[label, text]
+            if number == self._used[label] and _numbered(label, number) not in used:
+                del self._numbers[label, text]
+                self._used[label] -= 1
+
+
+def _numbered(label: str, number: int) -> str:
+    return f"[{label.upper()}_{number}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ class Route:
     exemptions: tuple[Exemption, ...] = ()
     hash_key: str = ""
     pacing: Pacing = field(default_factory=Pacing)
+    placeholder: str = "[redacted: {policy}]"
 
     def __post_init__(self) -> None:
         """Refuse to judge a stream when it is out, where that could be too late."""
@@ -109,7 +110,7 @@ class Route:
 
     @property
     def acts_on_answers(self) -> bool:
-        """Whether an answer may be redacted or blocked, so that it must be judged before it is out."""
+        """Whether an answer may be redacted or blocked: it must be judged before it is out."""
         return bool(self._may_stop_answers())
 
     def _may_stop_answers(self) -> str:

@@ -14,11 +14,12 @@ from typing import Self
 
 from gemma_guard import panel
 from gemma_guard.cache import ScoreCache
-from gemma_guard.configuration import Settings
+from gemma_guard.configuration import Settings, Upkeep
+from gemma_guard.counters import PrometheusSink
 from gemma_guard.errors import ConfigError, PluginError, UsageError
 from gemma_guard.panel import Panel
 from gemma_guard.policy import Bands
-from gemma_guard.records import JsonLinesSink, QueueSink, Sink, logger
+from gemma_guard.records import JsonLinesSink, LoggerSink, QueueSink, Sink, logger
 from gemma_guard.route import Route
 from gemma_guard.scorer import Batch, Queued, Scorer
 from gemma_guard.seat import Seat
@@ -100,6 +101,25 @@ class Service:
         """Close what no service but this one uses."""
         await self.panel.aclose(sparing=sparing.panel.seats.values() if sparing else ())
         close(self.sinks, sparing=sparing.sinks if sparing else ())
+
+
+def cache_of(upkeep: Upkeep) -> ScoreCache | None:
+    """The cache that `upkeep` asks for."""
+    if not upkeep.cache_bytes:
+        return None
+    return ScoreCache(max_bytes=upkeep.cache_bytes, ttl_s=upkeep.cache_ttl_s)
+
+
+def sinks_of(settings: Settings) -> list[Sink]:
+    """Where `settings` want decisions kept, beside the logger."""
+    file = [JsonLinesSink(settings.records)] if settings.records else []
+    counters = [PrometheusSink()] if settings.upkeep.prometheus else []
+    return [LoggerSink(), *file, *counters]
+
+
+def same_sinks(one: Settings, other: Settings) -> bool:
+    """Whether both want decisions kept in the same places."""
+    return (one.records, one.upkeep.prometheus) == (other.records, other.upkeep.prometheus)
 
 
 def close(sinks: Iterable[Sink], *, sparing: Collection[Sink] = ()) -> None:

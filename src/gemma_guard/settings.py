@@ -265,7 +265,7 @@ def _overridden(rule: Rule, override: OverrideFile, key: str) -> Rule:
 
 
 def _built(name: str, own: RouteFile, merged: Mapping[str, Any], rules: tuple[Rule, ...]) -> Route:
-    plain = ("refusal", "media", "max_chars", "judge_system", "scope", "history")
+    plain = ("refusal", "media", "max_chars", "judge_system", "scope", "history", "placeholder")
     given = {key: merged[key] for key in plain if key in merged}
     if "deadline_ms" in merged:
         given["deadline_s"] = merged["deadline_ms"] / 1000

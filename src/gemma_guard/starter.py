@@ -45,6 +45,14 @@ routes:
     scope: all                    # judge the whole conversation, or only what is new: new
     judge_system: false           # judge system text too, where callers write it
     refusal: This was blocked by a content policy.
+    placeholder: "[redacted: {policy}]"   # for what was judged; what a pattern found is numbered
+    stream:                       # how long a streamed answer is held to be judged
+      mode: window                # sentence by sentence; buffer: to the end; after: not at all,
+                                  # for routes that only log
+      window_chars: 160           # judge when so many wait and a sentence ends,
+      max_hold_chars: 640         # or so many wait,
+      max_hold_ms: 1000           # or one has waited so long
+      confirm: 1                  # block when so many windows in a row agree
     policies:
       harassment:
         bands:                    # act at violation >= threshold: log, redact, block

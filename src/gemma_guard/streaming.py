@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from gemma_guard.pacing import Pacing
@@ -35,8 +35,7 @@ class Piece(NamedTuple):
         return f"Piece({len(self.text)} characters, {self.verdict!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):  # there is one per chunk, as there is a release
     """What one chunk adds to one of the texts of a stream.
 
     `place` tells the texts apart; by convention it begins with the number of the choice, as in
@@ -47,17 +46,20 @@ class Part:
     """
 
     place: Place
-    text: str = field(default="", repr=False)
+    text: str = ""
     call: str | None = None
     ends: bool = False
+
+    def __repr__(self) -> str:
+        """No text."""
+        return f"Part({len(self.text)} characters)"
 
 
 Parts: TypeAlias = Iterable[Part | Gap]
 """What a chunk brings; a `Gap` stands for something no scorer judges, such as a picture."""
 
 
-@dataclass(frozen=True, slots=True)
-class Release(Generic[C]):
+class Release(NamedTuple, Generic[C]):
     """A chunk that may go on, in the order of the source.
 
     `texts` has, for each part that was read from `chunk`, what may be seen of it now. Where
@@ -70,11 +72,16 @@ class Release(Generic[C]):
     all of it; where that is a block, the refusal is for the caller to be shown.
     """
 
-    chunk: C | None = field(repr=False)
-    texts: tuple[str, ...] = field(default=(), repr=False)
+    chunk: C | None
+    texts: tuple[str, ...] = ()
     is_whole: bool = True
     is_last: bool = True
     verdict: Verdict | None = None
+
+    def __repr__(self) -> str:
+        """No text."""
+        sizes = ", ".join(str(len(text)) for text in self.texts)
+        return f"Release({sizes} characters, whole={self.is_whole}, {self.verdict!r})"
 
 
 class Said:
@@ -118,15 +125,21 @@ class _Entry(Generic[C]):
 
     def release(self) -> Release[C] | None:
         """What of it may go that is not out yet."""
-        if all(piece.is_free for piece in self.slices):
-            whole = not (self.taken or any(piece.is_changed for piece in self.slices))
-            texts = tuple([piece.text for piece in self.slices])
-            if self.taken:
-                texts = (texts[0][self.taken :],)
-            return Release(self.chunk, texts, is_whole=whole, verdict=self._verdict())
-        if len(self.slices) != 1 or self.slices[0].free <= self.taken:
-            return None
+        slices = self.slices
+        for piece in slices:
+            if not piece.is_free:
+                return self._beginning() if len(slices) == 1 else None
+        texts = tuple([piece.text for piece in slices])
+        if self.taken:
+            texts = (texts[0][self.taken :],)
+        changed = any(piece.is_changed for piece in slices)
+        verdict = self._verdict() if changed else None
+        return Release(self.chunk, texts, not (self.taken or changed), verdict=verdict)
+
+    def _beginning(self) -> Release[C] | None:
         (piece,), begin = self.slices, self.taken
+        if piece.free <= begin:
+            return None
         self.taken = piece.free
         text = piece.text[begin : piece.free]
         return Release(self.chunk, (text,), is_whole=False, is_last=False, verdict=self._verdict())
@@ -164,7 +177,15 @@ class Streaming(Generic[C]):
     @property
     def unjudged(self) -> int:
         """Characters of the longest text that waits for a window."""
-        return max([strand.unjudged for strand in self._live], default=0)
+        live = self._live
+        if len(live) == 1:
+            return live[0].unjudged
+        return max([strand.unjudged for strand in live], default=0)
+
+    @property
+    def may_take(self) -> bool:
+        """Whether what was fed last waits for nothing but itself."""
+        return len(self._queue) == 1
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -182,7 +203,7 @@ class Streaming(Generic[C]):
         slices = tuple([self._slice(part, now) for part in parts])
         self._queue.append(_Entry(chunk, slices))
         for part in parts:
-            if isinstance(part, Part) and part.ends:
+            if part.__class__ is Part and part.ends:
                 self._end(self._strands[part.place])
 
     def end(self) -> None:
@@ -216,16 +237,17 @@ class Streaming(Generic[C]):
 
     def take(self) -> Iterator[Release[C]]:
         """Everything that may go and was not taken yet, in the order it came."""
-        while self._queue:
-            entry = self._queue[0]
+        queue, out = self._queue, self._out
+        while queue:
+            entry = queue[0]
             release = entry.release()
             if release is None:
                 return
             if release.is_last:
-                self._queue.popleft()
+                queue.popleft()
             for piece, text in zip(entry.slices, release.texts, strict=True):
                 if text:
-                    self._out.setdefault(piece.place, []).append(text)
+                    out.setdefault(piece.place, []).append(text)
             yield release
 
     def _slice(self, part: Part | Gap, now: float) -> Slice:

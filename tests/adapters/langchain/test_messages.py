@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from gemma_guard_langchain.messages import read, redacted
+from gemma_guard_langchain.messages import read, read_messages, redacted
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -78,7 +78,7 @@ def test_a_text_is_judged_and_redacted_wherever_it_stands(
     guard: Guard, message: BaseMessage
 ) -> None:
     before = message.model_copy(deep=True)
-    reading = read(message)
+    (reading,) = read_messages([message])
     verdict = guard.check_sync(messages=[reading.shape])
     (clean,) = redacted([message], [reading], verdict)
 
@@ -110,7 +110,7 @@ def test_what_is_not_text_becomes_a_gap(guard: Guard, part: dict[str, Any]) -> N
 
 def test_a_message_without_a_redaction_is_the_very_same(guard: Guard) -> None:
     messages = [SystemMessage("Be kind."), HumanMessage(WORD), _call(text="fine")]
-    readings = list(map(read, messages))
+    readings = read_messages(messages)
     verdict = guard.check_sync(messages=[reading.shape for reading in readings])
     clean = redacted(messages, readings, verdict)
 
@@ -132,7 +132,7 @@ def test_a_redaction_keeps_what_belongs_to_the_message(guard: Guard) -> None:
         usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
         response_metadata={"model_name": "m", "logprobs": {"content": [WORD]}},
     )
-    reading = read(message)
+    (reading,) = read_messages([message])
     (clean,) = redacted([message], [reading], guard.check_sync(messages=[reading.shape]))
 
     assert isinstance(clean, AIMessage)

@@ -1,42 +1,26 @@
-"""LangChain's own suites, on a guarded model: what a raw one passes, this one passes.
-
-But for streams, which are refused until they are guarded: those tests are expected to fail.
-"""
+"""LangChain's own suites, on a guarded model: what the raw one passes, this one passes."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-import pytest
 from gemma_guard_langchain import wrap
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
-from gemma_guard import Bands, Guard, Guideline, Policy, UsageError
+from gemma_guard import Bands, Guard, Guideline, Policy
 from gemma_guard.scorers.fake import Fake
 
 _BANDS = Bands(redact=0.5, block=0.8)
 GUARD = Guard.of([Policy("harm", _BANDS, _BANDS, Guideline("No harm asked.", "No harm."))], Fake())
-STREAMED = {
-    "test_astream",
-    "test_astream_events_v3",
-    "test_stream",
-    "test_stream_events_v3",
-    "test_structured_output",
-    "test_structured_output_async",
-    "test_structured_output_pydantic_2_v1",
-    "test_tool_calling",
-    "test_tool_calling_async",
-    "test_tool_calling_with_no_arguments",
-    "test_usage_metadata_streaming",
-}
-REFUSED = pytest.mark.xfail(reason="streams are refused", raises=UsageError, strict=True)
 
 
 class Obliging(BaseChatModel):
@@ -58,14 +42,38 @@ class Obliging(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         del messages, stop, run_manager
+        return ChatResult(generations=[ChatGeneration(message=self._answer(kwargs))])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        del messages, stop, run_manager
+        answer = self._answer(kwargs)
+        for letter in answer.text:
+            yield ChatGenerationChunk(message=AIMessageChunk(content=letter))
+        for call in answer.tool_calls:
+            yield _piece(name=call["name"], args="", id=call["id"], index=0)
+            for letter in json.dumps(call["args"]):
+                yield _piece(name=None, args=letter, id=None, index=0)
+        end = AIMessageChunk(
+            content="",
+            usage_metadata=answer.usage_metadata,
+            response_metadata=answer.response_metadata,
+        )
+        yield ChatGenerationChunk(message=end)
+
+    def _answer(self, kwargs: Mapping[str, Any]) -> AIMessage:
         tools = kwargs.get("tools") or []
-        message = AIMessage(
+        return AIMessage(
             "" if tools else "hello",
             tool_calls=[_call(tools[0]["function"])] if tools else [],
             usage_metadata={"input_tokens": 3, "output_tokens": 2, "total_tokens": 5},
             response_metadata={"model_name": kwargs.get("model", self.model_name)},
         )
-        return ChatResult(generations=[ChatGeneration(message=message)])
 
     def bind_tools(
         self, tools: Any, *, tool_choice: str | None = None, **kwargs: Any
@@ -76,6 +84,11 @@ class Obliging(BaseChatModel):
     @property
     def _llm_type(self) -> str:
         return "obliging"
+
+
+def _piece(**call: Any) -> ChatGenerationChunk:
+    chunk: Any = call
+    return ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
 
 
 def _call(function: dict[str, Any]) -> Any:
@@ -95,16 +108,23 @@ class GuardedObliging(Obliging):
 
 
 class _Standard:
-    chat_model_class = GuardedObliging
+    chat_model_class: type[Obliging] = GuardedObliging
     chat_model_params: ClassVar[dict[str, Any]] = {}
     supports_image_inputs = False
     returns_usage_metadata = True
     has_tool_choice = True
 
-    @pytest.fixture(autouse=True)
-    def _streams_are_refused(self, request: pytest.FixtureRequest) -> None:
-        if request.function.__name__ in STREAMED:
-            request.applymarker(REFUSED)
+
+class _Raw(_Standard):
+    chat_model_class = Obliging
+
+
+class TestRawUnit(_Raw, ChatModelUnitTests):
+    pass
+
+
+class TestRawIntegration(_Raw, ChatModelIntegrationTests):
+    pass
 
 
 class TestUnit(_Standard, ChatModelUnitTests):

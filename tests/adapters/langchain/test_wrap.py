@@ -303,9 +303,10 @@ def test_a_guarded_model_cannot_be_loaded_from_what_is_traced(local: Any, guard:
     assert guarded._serialized["type"] == "not_implemented"
 
 
-def test_what_is_no_chat_model_is_refused_with_advice(local: Any, guard: Guard) -> None:
-    with pytest.raises(UsageError, match="wrap the chat model first"):
-        wrap(local().bind_tools([Answer]), guard)
+def test_what_is_no_runnable_is_refused(guard: Guard) -> None:
+    thing: Any = "a model"
+    with pytest.raises(UsageError, match="a runnable is needed, got str"):
+        wrap(thing, guard)
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,10 @@ def test_the_calls_in_the_examples_readme_answer_as_it_says(tmp_path: Path) -> N
     assert len(answers) == len(promises) == 4
     for answer, promise in zip(answers, promises, strict=True):
         assert promise in answer
-    assert said(answers[-1]) == "You can reach our friendly support team by email at [EMAIL_1], every day of the week."
+    assert (
+        said(answers[-1])
+        == "You can reach our friendly support team by email at [EMAIL_1], every day of the week."
+    )
     assert "jane.doe" not in "".join(answers)
 
 

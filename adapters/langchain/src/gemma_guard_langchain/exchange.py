@@ -12,9 +12,10 @@ from typing import Any, Literal, Self, TypeAlias
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from gemma_guard import Action, Fields, Guard, Stage, Verdict
+from gemma_guard import Action, Fields, Guard, Stage, UsageError, Verdict
 from gemma_guard_langchain.errors import GuardBlocked
-from gemma_guard_langchain.messages import Reading, read, redacted, wordless
+from gemma_guard_langchain.messages import Reading, read, read_messages, redacted, wordless
+from gemma_guard_langchain.values import read_values
 
 OnBlock: TypeAlias = Literal["refusal", "raise"]
 
@@ -41,56 +42,111 @@ class Watch:
         }
 
 
+def watch_of(guard: Guard, route: str | None, trusted: Fields | None, on_block: OnBlock) -> Watch:
+    """What the developer says about the traffic; raises `UsageError` for what no route knows."""
+    if on_block not in ("refusal", "raise"):
+        raise UsageError(f"on_block: unknown value {on_block!r}; use 'refusal' or 'raise'")
+    guard.routes.resolve(route, trusted=trusted)
+    return Watch(guard, route, dict(trusted or {}), on_block)
+
+
 @dataclass(slots=True, eq=False)
-class Exchange:
-    """The messages of one call, from the caller to the model and back.
+class Question:
+    """What is asked of a model or a runnable, and what of it may be seen.
 
     `asking` is what the guard is told of the route. The guard is asked `question`, `admit` takes
-    its verdict, and from then on `messages` are what may be seen of the question.
+    its verdict, and from then on `value` is what may be seen.
     """
 
-    messages: Sequence[BaseMessage] = field(repr=False)
+    value: Any = field(repr=False)
+    readings: list[Reading] = field(repr=False)
     asking: Mapping[str, Any]
     on_block: OnBlock
     verdict: Verdict | None = None
-    _readings: list[Reading] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Read what the caller supplied."""
-        self._readings = [read(message) for message in self.messages]
 
     def question(self) -> dict[str, Any]:
         """What the guard is asked before the model is."""
-        return self._check(Stage.INPUT, self._readings)
+        return self._check(Stage.INPUT, self.readings)
 
     def admit(self, verdict: Verdict) -> None:
         """Take the verdict on the question: redact it, or withhold it."""
         if verdict.action is Action.REDACT:
             verdict = self._redact(verdict)
         if verdict.blocked:
-            self.messages = [HumanMessage(f"[{verdict.summary}]")]
+            self.value = self.withheld(f"[{verdict.summary}]")
         self.verdict = verdict
+
+    @property
+    def blocked(self) -> Verdict | None:
+        """The verdict on the question where that is a block."""
+        return self.verdict if self.verdict and self.verdict.blocked else None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it may not be seen as it was asked."""
+        return self.verdict is not None and self.verdict.action >= Action.REDACT
+
+    def expected(self) -> dict[str, Any]:
+        """What the guard is told of the stream that answers."""
+        return {"messages": [reading.shape for reading in self.readings], **self.asking}
+
+    def answered(self, reading: Reading) -> dict[str, Any]:
+        """What the guard is asked about an answer."""
+        return self._check(Stage.OUTPUT, [*self.readings, reading])
+
+    def read(self, value: Any) -> list[Reading]:
+        """The readings of what is asked."""
+        return list(read_values(value))
+
+    def withheld(self, notice: str) -> Any:
+        """What is seen in the place of a question that was blocked."""
+        return notice
+
+    def _check(self, stage: Stage, readings: Sequence[Reading]) -> dict[str, Any]:
+        return {"messages": [r.shape for r in readings], "stage": stage, **self.asking}
+
+    def _redact(self, verdict: Verdict) -> Verdict:
+        """Write the redactions; a block if one does not fit into its place."""
+        try:
+            self.value = redacted(self.value, self.readings, verdict)
+        except ValueError:
+            return escalated(verdict)
+        self.readings = self.read(self.value)
+        return verdict
+
+
+@dataclass(slots=True, eq=False)
+class Exchange(Question):
+    """The messages of one call of a chat model; `value` is a list of them.
+
+    `cut_short` is the verdict on a stream of the answer, where that is a block.
+    """
+
+    cut_short: Verdict | None = None
+
+    def read(self, value: Any) -> list[Reading]:
+        """Messages only: nothing to look for."""
+        return read_messages(value)
+
+    def withheld(self, notice: str) -> Any:
+        """A message."""
+        return [HumanMessage(notice)]
 
     @property
     def mark(self) -> str:
         """Of the guard and the route that let the question through."""
         return f"{self.verdict.fingerprint}/{self.verdict.route}" if self.verdict else ""
 
-    @property
-    def is_changed(self) -> bool:
-        """Whether the question may not be seen as it was asked."""
-        return self.verdict is not None and self.verdict.action >= Action.REDACT
-
     def refusal(self, *, listed: bool) -> ChatResult | None:
         """The refusal if the question was blocked; raises where a message would mislead."""
-        if self.verdict is None or not self.verdict.blocked:
+        if self.blocked is None:
             return None
-        message = refusal(self.verdict, self.on_block, listed=listed)
+        message = refusal(self.blocked, self.on_block, listed=listed)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def answer(self, generation: ChatGeneration) -> dict[str, Any]:
         """What the guard is asked after the model was: the answer, with what it answers."""
-        return self._check(Stage.OUTPUT, [*self._readings, read(generation.message)])
+        return self.answered(read(generation.message))
 
     def release(
         self, result: ChatResult, verdicts: Sequence[Verdict], *, listed: bool
@@ -103,18 +159,6 @@ class Exchange:
             for generation, verdict in zip(result.generations, verdicts, strict=True)
         ]
         return ChatResult(generations=generations, llm_output=wordless(result.llm_output or {}))
-
-    def _check(self, stage: Stage, readings: Sequence[Reading]) -> dict[str, Any]:
-        return {"messages": [r.shape for r in readings], "stage": stage, **self.asking}
-
-    def _redact(self, verdict: Verdict) -> Verdict:
-        """Write the redactions of the input; a block if one does not fit into its place."""
-        try:
-            self.messages = redacted(self.messages, self._readings, verdict)
-        except ValueError:
-            return escalated(verdict)
-        self._readings = [read(message) for message in self.messages]
-        return verdict
 
     def _released(
         self, generation: ChatGeneration, verdict: Verdict, *, listed: bool
@@ -130,10 +174,9 @@ class Exchange:
         return ChatGeneration(message=refusal(verdict, self.on_block, answer, listed=listed))
 
     def _redacted(self, generation: ChatGeneration, verdict: Verdict) -> ChatGeneration:
-        before = [*self.messages, generation.message]
-        readings = [*self._readings, read(generation.message)]
+        readings = [*self.readings, read(generation.message)]
         info = wordless(generation.generation_info or {})
-        message = redacted(before, readings, verdict)[-1]
+        message = redacted(generation.message, readings, verdict)
         return ChatGeneration(message=message, generation_info=info)
 
 

@@ -19,7 +19,7 @@ _ROLES = {
     "system": "system",
     "tool": "tool",
 }
-_WORDED = frozenset(
+WORDED = frozenset(
     {
         "function_call",
         "input_text",
@@ -34,7 +34,7 @@ _WORDED = frozenset(
         "tool_use",
     }
 )
-_WORDLESS = frozenset(
+WORDLESS = frozenset(
     {"cache_control", "call_id", "encrypted_content", "id", "index", "signature", "status", "type"}
 )
 _NAMED_BY_THE_GUARD = frozenset({"reasoning_content", "refusal"})
@@ -57,25 +57,33 @@ _WORDLESS_METADATA = frozenset(
         "usage",
     }
 )
-_PLAIN_PLACES: Mapping[Place, Place] = {("content",): ("content",)}
+_NO_PLACES: Mapping[Place, Place] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A message in the OpenAI form, and where each text of it stands in the LangChain message."""
+    """A message in the OpenAI form, and where each text of it stands in what it was read from.
+
+    That is at `at`, and then at `places`; at the very place where `places` does not say.
+    """
 
     shape: dict[str, Any] = field(repr=False)
     places: Mapping[Place, Place]
+    at: Place = ()
+
+    def path(self, place: Place) -> Place:
+        """Where the text at `place` of the shape stands."""
+        return (*self.at, *self.places.get(place, place))
 
 
-def read(message: BaseMessage) -> Reading:
+def read(message: BaseMessage, at: Place = ()) -> Reading:
     """Every text of `message`; what is not text becomes a part that the guard calls a gap.
 
     Tool calls, malformed ones too, reasoning, refusals and whatever else a provider puts into
     `additional_kwargs` are texts. Raises `UsageError` for a message of no chat role.
     """
     message = message_chunk_to_message(message)
-    if (plain := _plain(message)) is not None:
+    if (plain := _plain(message, at)) is not None:
         return plain
     sketch = _Sketch(_role(message))
     sketch.content(message.content, ("content",))
@@ -83,23 +91,24 @@ def read(message: BaseMessage) -> Reading:
     sketch.extras(message.additional_kwargs)
     if isinstance(message, AIMessage):
         sketch.calls(message)
-    return Reading(sketch.shape, sketch.places)
+    return Reading(sketch.shape, sketch.places, at)
 
 
-def redacted(
-    messages: Sequence[BaseMessage], readings: Sequence[Reading], verdict: Verdict
-) -> list[BaseMessage]:
-    """Copies of the `messages` in which `verdict` redacts something; the others as they are.
+def read_messages(messages: Sequence[BaseMessage]) -> list[Reading]:
+    """Each of `messages`, with its place among them."""
+    return [read(message, (number,)) for number, message in enumerate(messages)]
 
-    Raises `ValueError` where a redacted text is no longer what its place holds, as when a tool
-    call's arguments are no longer JSON.
+
+def redacted(value: Any, readings: Sequence[Reading], verdict: Verdict) -> Any:
+    """A copy of `value`, from which the `readings` are, with the redactions of `verdict`.
+
+    What has none is the very same object. Raises `ValueError` where a redacted text is no longer
+    what its place holds, as when a tool call's arguments are no longer JSON.
     """
-    clean = list(messages)
     for edit in verdict.edits:
-        index, place = int(edit.place[0]), edit.place[1:]
-        path = readings[index].places[place]
-        clean[index] = _rewritten(clean[index], path, edit.text)
-    return clean
+        path = readings[int(edit.place[0])].path(edit.place[1:])
+        value = replaced(value, path, edit.text)
+    return value
 
 
 def wordless(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +116,7 @@ def wordless(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if key in _WORDLESS_METADATA}
 
 
-def _plain(message: BaseMessage) -> Reading | None:
+def _plain(message: BaseMessage, at: Place) -> Reading | None:
     """A message that is one text and nothing else, as most are."""
     content, role = message.content, _ROLES.get(message.type)
     if type(content) is not str or not content or role is None:
@@ -117,7 +126,7 @@ def _plain(message: BaseMessage) -> Reading | None:
         return None
     if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
         return None
-    return Reading({"role": role, "content": content}, _PLAIN_PLACES)
+    return Reading({"role": role, "content": content}, _NO_PLACES, at)
 
 
 class _Sketch:
@@ -155,7 +164,7 @@ class _Sketch:
 
     def calls(self, message: AIMessage) -> None:
         for number, call in enumerate(message.tool_calls):
-            function = {"name": call["name"], "arguments": _written(call["args"])}
+            function = {"name": call["name"], "arguments": written(call["args"])}
             for key, own in (("name", "name"), ("arguments", "args")):
                 place = ("tool_calls", len(self._calls), "function", key)
                 self.places[place] = ("tool_calls", number, own)
@@ -168,18 +177,18 @@ class _Sketch:
             self._say(part, path)
         elif part.get("type") == "tool_result":
             self.content(part.get("content"), (*path, "content"))
-        elif part.get("type") in _WORDED:
+        elif part.get("type") in WORDED:
             self._values(part, path)
         else:
             self._parts.append({"type": str(part.get("type"))})
 
     def _values(self, part: Mapping[str, Any], path: Place) -> None:
         for key, value in part.items():
-            if key not in _WORDLESS:
+            if key not in WORDLESS:
                 self._say(value, (*path, key))
 
     def _say(self, value: Any, path: Place) -> None:
-        if text := _written(value):
+        if text := written(value):
             self.places["content", len(self._parts), "text"] = path
             self._parts.append({"type": "text", "text": text})
 
@@ -193,7 +202,7 @@ def _role(message: BaseMessage) -> str:
         raise UsageError(f"a message of type {message.type!r} has no role in a chat") from None
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """What `value` says, as JSON unless it is a text already; nothing for what has no words."""
     if isinstance(value, str):
         return value
@@ -204,28 +213,29 @@ def _written(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _unwritten(text: str, before: Any) -> Any:
-    """What `text` stands for in the place of `before`."""
-    if isinstance(before, str):
-        return text
-    if isinstance(before, BaseModel):
-        return type(before).model_validate_json(text)
-    return json.loads(text)
-
-
-def _rewritten(message: BaseMessage, path: Place, text: str) -> BaseMessage:
-    message = message_chunk_to_message(message)
-    name = str(path[0])
-    changed = _replaced(getattr(message, name), path[1:], text)
-    metadata = wordless(message.response_metadata)
-    return message.model_copy(update={name: changed, "response_metadata": metadata})
-
-
-def _replaced(tree: Any, path: Place, text: str) -> Any:
-    """A copy of `tree`, along `path` only, that ends in `text`."""
+def replaced(tree: Any, path: Place, text: str) -> Any:
+    """A copy of `tree`, along `path` only, that ends in `text`; `ValueError` if it cannot."""
     if not path:
         return _unwritten(text, tree)
     branch, rest = path[0], path[1:]
-    copy = tree.copy()
-    copy[branch] = _replaced(tree[branch], rest, text)
-    return copy
+    if isinstance(tree, BaseMessage):
+        tree = message_chunk_to_message(tree)
+        tree = tree.model_copy(update={"response_metadata": wordless(tree.response_metadata)})
+    if isinstance(tree, BaseModel):
+        name = str(branch)
+        return tree.model_copy(update={name: replaced(getattr(tree, name), rest, text)})
+    copy: Any = list(tree) if isinstance(tree, tuple) else tree.copy()
+    held = tree.get(branch) if isinstance(tree, Mapping) else tree[branch]
+    copy[branch] = replaced(held, rest, text)
+    return tuple(copy) if isinstance(tree, tuple) else copy
+
+
+def _unwritten(text: str, before: Any) -> Any:
+    """What `text` stands for in the place of `before`."""
+    if before is None or isinstance(before, str):
+        return text
+    if isinstance(before, BaseModel):
+        return type(before).model_validate_json(text)
+    if isinstance(before, dict | list):
+        return json.loads(text)
+    raise ValueError(f"a redacted text has no place in {type(before).__name__}")

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from contextvars import ContextVar
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import AbstractContextManager, aclosing
+from contextvars import ContextVar, copy_context
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers._streaming import (
+    _StreamingCallbackHandler,
+    _V2StreamingCallbackHandler,
+)
 from langchain_core.tracers.context import tracing_v2_callback_var
 from langsmith.run_helpers import tracing_context
 from langsmith.utils import tracing_is_enabled
 
+T = TypeVar("T")
+
+GROWING = (_StreamingCallbackHandler, _V2StreamingCallbackHandler)
+"""The callbacks that want to hear an answer as it grows. LangChain has no public name for them."""
+
+_END = object()
 _LISTENERS: tuple[ContextVar[Any], ...] = (var_child_runnable_config, tracing_v2_callback_var)
 
 
@@ -41,3 +52,24 @@ class Secluded:
             self._tracing.__exit__(kind, error, trace)
         for listeners, token in self._way_back:
             listeners.reset(token)
+
+
+def unheard(source: Iterator[T]) -> Generator[T, None, None]:
+    """What `source` yields, secluded; whoever asks for it keeps the callbacks around it."""
+    context, seclusion = copy_context(), Secluded()
+    context.run(seclusion.__enter__)
+    try:
+        while (item := context.run(next, source, _END)) is not _END:
+            yield cast("T", item)
+    finally:
+        if close := getattr(source, "close", None):
+            context.run(close)
+        context.run(seclusion.__exit__, None, None, None)
+
+
+async def aunheard(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """What `source` yields, secluded; to be asked for by one task only."""
+    with Secluded():
+        async with aclosing(source):
+            async for item in source:
+                yield item

@@ -2,55 +2,110 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import (
+    RunnableConfigurableAlternatives,
+    RunnableConfigurableFields,
+)
+from langchain_core.runnables.retry import RunnableRetry
 
 from gemma_guard import Fields, Guard, UsageError
-from gemma_guard_langchain.exchange import OnBlock, Watch
-from gemma_guard_langchain.model import GuardedModel, watched
+from gemma_guard_langchain.choice import GuardedChoice, is_choice
+from gemma_guard_langchain.exchange import OnBlock, Watch, watch_of
+from gemma_guard_langchain.model import GuardedFields, GuardedModel, watched
+from gemma_guard_langchain.refusing import Guarded, UnlessBlocked
+from gemma_guard_langchain.runnable import GuardedRunnable
 
-Wrapped = TypeVar("Wrapped", bound=BaseChatModel)
+Wrapped = TypeVar("Wrapped", bound=Runnable[Any, Any])
 
 
 def wrap(
-    model: Wrapped,
+    runnable: Wrapped,
     guard: Guard,
     *,
     route: str | None = None,
     trusted: Fields | None = None,
     on_block: OnBlock = "refusal",
 ) -> Wrapped:
-    """The same model, with `guard` before and behind every call.
+    """The same chat model, or any other runnable, with `guard` before and behind every call.
 
-    `route` or the `trusted` fields (model, key_alias, team, path) choose the route; tags and
-    metadata of a run are claimed fields and can only make it stricter. A blocked call returns the
-    route's refusal as a message, or raises `GuardBlocked` with `on_block="raise"`, with structured
-    output, and where the content was not the reason: the judge failed, or the request cannot be
-    judged. `model` itself stays unguarded. Raises `UsageError` for what cannot be wrapped.
+    `route` or the `trusted` fields (model, key_alias, team, path) choose the route; tags, metadata
+    and what is configurable of a run are claimed fields and can only make it stricter. A blocked
+    call returns the route's refusal, as a message or a text. It raises `GuardBlocked` with
+    `on_block="raise"`, where the answer is neither, with structured output, and where the content
+    was not the reason: the judge failed, or the request cannot be judged. What is given stays
+    unguarded itself; of what is bound to a chat model, or chooses among some, a copy holds the
+    guarded one. Raises `UsageError` for what is no runnable, or guarded already in another way.
     """
     watch = watch_of(guard, route, trusted, on_block)
-    if isinstance(model, GuardedModel):
-        _again(model, watch)
-        return model
-    if not isinstance(model, BaseChatModel):
-        raise UsageError(_not_a_chat_model(model))
-    return watched(model, watch)
+    if not isinstance(runnable, Runnable):
+        raise UsageError(f"wrap: a runnable is needed, got {type(runnable).__name__}")
+    return cast("Wrapped", _again(runnable, watch) or guarded(runnable, watch))
 
 
-def watch_of(guard: Guard, route: str | None, trusted: Fields | None, on_block: OnBlock) -> Watch:
-    """What the developer says about the traffic; raises `UsageError` for what no route knows."""
-    if on_block not in ("refusal", "raise"):
-        raise UsageError(f"on_block: unknown value {on_block!r}; use 'refusal' or 'raise'")
-    guard.routes.resolve(route, trusted=trusted)
-    return Watch(guard, route, dict(trusted or {}), on_block)
+def guarded(runnable: Any, watch: Watch) -> Any:
+    """`runnable` with a guard in it, or itself if it has one."""
+    if isinstance(runnable, Guarded):
+        return runnable
+    if isinstance(runnable, BaseChatModel):
+        return watched(runnable, watch)
+    if _holds_a_model(runnable):
+        return _with_models(runnable, partial(guarded, watch=watch))
+    return GuardedRunnable(runnable, watch)
 
 
-def _again(model: GuardedModel, watch: Watch) -> None:
-    if model._watch != watch:  # noqa: SLF001  a friend
-        raise UsageError("the model is guarded already, in another way; wrap the raw model")
+def _holds_a_model(runnable: Any) -> bool:
+    """Whether it is a chat model but for what LangChain put around it."""
+    if isinstance(runnable, RunnableBindingBase):
+        return _holds_a_model(runnable.bound)
+    if isinstance(runnable, RunnableConfigurableFields | RunnableConfigurableAlternatives):
+        return _holds_a_model(runnable.default)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return all(map(_holds_a_model, runnable.runnables))
+    return isinstance(runnable, BaseChatModel) or is_choice(runnable)
 
 
-def _not_a_chat_model(given: Any) -> str:
-    advice = "wrap the chat model first, then bind tools to it or build the chain"
-    return f"wrap: a chat model is needed, got {type(given).__name__}; {advice}"
+def _with_models(runnable: Any, guard_it: Any) -> Any:
+    if isinstance(runnable, RunnableBindingBase):
+        return runnable.model_copy(update=_rebound(runnable, guard_it))
+    if isinstance(runnable, RunnableConfigurableFields):
+        return GuardedFields(
+            default=guard_it(runnable.default), fields=runnable.fields, config=runnable.config
+        )
+    if isinstance(runnable, RunnableConfigurableAlternatives):
+        others = {name: _lazily(other, guard_it) for name, other in runnable.alternatives.items()}
+        changed = {"default": guard_it(runnable.default), "alternatives": others}
+        return runnable.model_copy(update=changed)
+    if isinstance(runnable, RunnableWithFallbacks):
+        fallbacks = list(map(guard_it, runnable.fallbacks))
+        changed = {"runnable": guard_it(runnable.runnable), "fallbacks": fallbacks}
+        return runnable.model_copy(update=changed)
+    return GuardedChoice(runnable, guard_it)
+
+
+def _rebound(binding: Any, guard_it: Any) -> dict[str, Any]:
+    changed = {"bound": guard_it(binding.bound)}
+    if isinstance(binding, RunnableRetry):
+        changed["retry_exception_types"] = UnlessBlocked(binding.retry_exception_types)
+    return changed
+
+
+def _lazily(made: Any, guard_it: Any) -> Any:
+    """An alternative, or what makes one."""
+    if isinstance(made, Runnable):
+        return guard_it(made)
+    return lambda: guard_it(made())
+
+
+def _again(runnable: Any, watch: Watch) -> Any:
+    """`runnable` if it is guarded already, in the same way."""
+    if not isinstance(runnable, GuardedModel | GuardedRunnable):
+        return None
+    if runnable._watch != watch:  # noqa: SLF001  a friend
+        raise UsageError("it is guarded already, in another way; wrap what it was made of")
+    return runnable

@@ -1,0 +1,393 @@
+"""What a guarded stream costs, what it lets out, and what it raises that a whole answer would not.
+
+    python benchmarks/streaming.py [--data ../shared/data] [leaks|cost|latency|alarms|spans ...]
+
+Prints the figures and writes them to results/streaming.json; those that are not asked for stay.
+The sets under `--data` are for reporting: no band and no setting here was chosen on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import machine
+from gemma_guard_lite import Lite
+
+from gemma_guard import Action, Guard, Priority, Probe, Route, Score, Span, Verdict
+from gemma_guard.pacing import Pacing
+from gemma_guard.route import Routes
+from gemma_guard.scorers.fake import Fake
+from gemma_guard.segments import sentences
+from gemma_guard.settings import loads
+from gemma_guard.strand import Ruling
+from gemma_guard.streaming import Streaming, one_text
+
+TOKEN_S = 0.02  # seconds between tokens: 50 a second
+FAKE = loads("routes: {default: {scorer: fake, packs: [default, privacy]}}")
+LITE = """
+routes:
+  default: {scorer: lite, packs: [PACK]}
+  comments:
+    scorer: lite
+    packs: [lite]
+    policies:
+      dangerous_content: {enabled: false}
+      sexually_explicit: {enabled: false}
+      harassment: {bands: {input: {redact: 0.69}}}
+      hate_speech: {bands: {input: {redact: 0.64}}}
+"""
+Figures = dict[str, Any]
+
+
+def paced(guard_settings: Any, **pacing: Any) -> Any:
+    """The settings with every route's streams held back like this."""
+    routes: dict[str, Route] = {
+        name: replace(route, pacing=Pacing(**pacing))
+        for name, route in guard_settings.routes.routes.items()
+    }
+    return replace(guard_settings, routes=Routes(routes))
+
+
+def forgetful(guard_settings: Any) -> Any:
+    """The settings without a cache, so that a scorer sees every text."""
+    return replace(guard_settings, upkeep=replace(guard_settings.upkeep, cache_bytes=0))
+
+
+def rows(data: Path, name: str) -> Iterator[dict[str, Any]]:
+    with gzip.open(data / "eval" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+# --------------------------------------------------------------------------------------- leaks
+
+PLAIN = ("It rains.", "All is well today,", "and so on we walk.\n\n", "- one", "They say 12.")
+VIOLATIONS = (
+    "jane.doe@example.com",
+    "4111 1111 1111 1111",
+    "AKIA" + "IOSFODNN7EXAMPLE",
+    "idiot",
+    "pipe bomb",
+    "you are worthless",
+    "vermin",
+)
+RUNS = 10_000
+
+
+class Watched(Fake):
+    """Keeps what it has answered about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered: list[str] = []
+
+    async def score(self, probes: Any, /, **options: Any) -> list[tuple[Score, ...]]:
+        await asyncio.sleep(0)
+        scores = await super().score(probes, **options)
+        self.answered += [probe.text for probe in probes]
+        return scores
+
+
+def chunked(random: Random, text: str) -> list[str]:
+    cuts = sorted(random.sample(range(len(text) + 1), random.randint(0, len(text) // 2)))
+    return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+
+async def each(chunks: Sequence[str], pauses: Callable[[], bool]) -> AsyncIterator[str]:
+    for chunk in chunks:
+        if pauses():
+            await asyncio.sleep(0)
+        yield chunk
+
+
+async def leaks_once(random: Random, scorer: Watched, guard: Guard, mode: str) -> bool:
+    """Whether a character left before it was scored, or a violation left at all."""
+    words = random.choices((*PLAIN, *PLAIN, *VIOLATIONS), k=random.randint(1, 14))
+    text, seen, verdict = " ".join(words), "", None
+    source = each(chunked(random, text), lambda: random.random() < 0.5)
+    unscored = False
+    scorer.answered.clear()
+    async for piece in guard.stream(source, prompt="Hi", buffer=mode == "buffer"):
+        verdict = piece.verdict
+        if not (verdict and verdict.blocked):
+            seen += piece.text
+            unscored |= not any(scored.startswith(seen) for scored in scorer.answered)
+    again = await guard.check(seen, stage="output", prompt="Hi")
+    whole = await guard.check(text, stage="output", prompt="Hi")
+    missed = verdict is None or verdict.action is not whole.action
+    return unscored or missed or again.action >= Action.REDACT
+
+
+async def leaks(_data: Path) -> Figures:
+    random, leaked = Random(7), 0  # noqa: S311  not for secrets
+    for number in range(RUNS):
+        if number % 100 == 0:
+            window = random.randint(1, 60)
+            pacing = {"window_chars": window, "max_hold_chars": random.randint(window, 120)}
+            scorer = Watched()
+            guard = Guard(forgetful(paced(FAKE, **pacing)), scorers={"fake": scorer}, sinks=())
+        mode = "buffer" if number % 4 == 0 else "window"
+        leaked += await leaks_once(random, scorer, guard, mode)
+    return {"leaks": leaked, "leak_runs": RUNS}
+
+
+# ---------------------------------------------------------------------------------------- cost
+
+
+async def cost(_data: Path) -> Figures:
+    """Processor time of a chunk that fills a window and does not end it, from source to consumer.
+
+    Over reading the same source bare and judging all of it at once.
+    """
+    pacing = {"window_chars": 10**6, "max_hold_chars": 10**6, "max_hold_ms": 10**6}
+    chunks, medians = ["word "] * 20_000, []
+    async with Guard(paced(FAKE, **pacing), sinks=()) as guard:
+        for _ in range(7):
+            bare = await spent(each(chunks, lambda: False))
+            one = await spent(guard.stream(each(["".join(chunks)], lambda: False)))
+            many = await spent(guard.stream(each(chunks, lambda: False)))
+            medians.append((many - one - bare) / len(chunks) * 1e6)
+    return {"idle_chunk_us": round(min(medians), 2), "idle_chunk_us_rounds": rounded(medians)}
+
+
+async def spent(source: AsyncIterator[Any]) -> float:
+    began = time.process_time()
+    async for _ in source:
+        pass
+    return time.process_time() - began
+
+
+# ------------------------------------------------------------------------------------- latency
+
+
+class Timed(Lite):
+    """Keeps the first text it was asked about."""
+
+    first = ""
+
+    async def score(
+        self, probes: Sequence[Probe], /, *, deadline: float, priority: Priority
+    ) -> list[tuple[Score, ...]]:
+        self.first = self.first or probes[0].text
+        return await super().score(probes, deadline=deadline, priority=priority)
+
+
+async def latency(data: Path) -> Figures:
+    """Benign answers at 50 tokens a second: from their first token to the first text seen."""
+    answers = [r for r in benign(data) if len(r["response"]) > 400][:40]
+    scorer = Timed()
+    settings = loads(LITE.replace("PACK", "default"))
+    async with Guard(settings, scorers={"lite": scorer}, sinks=()) as guard:
+        await guard.check("warm", stage="output")
+        found = [await first_text(guard, scorer, answer) for answer in answers]
+    over = sorted(seen - window for window, seen in found)
+    return {
+        "first_text_answers": len(found),
+        "first_text_s_median": round(statistics.median(seen for _, seen in found), 3),
+        "first_text_window_s_median": round(statistics.median(w for w, _ in found), 3),
+        "first_text_over_window_ms_median": round(statistics.median(over) * 1000, 1),
+        "first_text_over_window_ms_p90": round(over[int(len(over) * 0.9)] * 1000, 1),
+    }
+
+
+async def first_text(guard: Guard, scorer: Timed, row: dict[str, Any]) -> tuple[float, float]:
+    """When the first window was full, and when its text was seen."""
+    arrived: list[tuple[int, float]] = []
+    scorer.first = ""
+
+    async def tokens() -> AsyncIterator[str]:
+        text = row["response"]
+        for start in range(0, len(text), 4):
+            await asyncio.sleep(TOKEN_S)
+            arrived.append((min(start + 4, len(text)), time.perf_counter()))
+            yield text[start : start + 4]
+
+    stream = guard.stream(tokens(), prompt=row["text"])
+    async for piece in stream:
+        if piece.text:
+            break
+    seen = time.perf_counter()
+    await stream.aclose()
+    full = next(at for length, at in arrived if length >= len(scorer.first))
+    return full - arrived[0][1], seen - arrived[0][1]
+
+
+# -------------------------------------------------------------------------------------- alarms
+
+
+def benign(data: Path) -> list[dict[str, Any]]:
+    sets = ("gptfuzz_eval", "diasafety_test")
+    every = (row for name in sets for row in rows(data, name))
+    return [row for row in every if row["response"] and row["labels"]["harmful"] == 0]
+
+
+def windows(text: str) -> list[str]:
+    """What is judged of `text` when it comes four characters at a time and nobody is late."""
+    streaming: Streaming[str] = Streaming(Pacing())
+    judged = []
+    for start in range(0, len(text), 4):
+        chunk = text[start : start + 4]
+        streaming.feed(chunk, one_text(chunk), 0.0)
+        for window in streaming.windows(0.0):
+            judged.append(window.text)
+            streaming.rule(window, Ruling(NOTHING, len(window.text)))
+    return [*judged, text]
+
+
+NOTHING = Verdict("", Action.ALLOW, "", next(iter(FAKE.routes.named("default").plans)), "", "")
+
+
+async def alarms(data: Path) -> Figures:
+    found: Figures = {}
+    answers = benign(data)
+    for pack in ("default", "lite"):
+        settings = loads(LITE.replace("PACK", pack))
+        async with Guard(settings, sinks=()) as guard:
+            actions = [await both_actions(guard, row) for row in answers]
+        for least in (Action.LOG, Action.REDACT):
+            if pack == "lite" and least is Action.REDACT:  # it has no such band for answers
+                continue
+            whole = sum(last >= least for last, _ in actions)
+            extra = sum(last < least <= worst for last, worst in actions)
+            name = f"alarms_{pack}_pack_{least}"
+            found[f"{name}_whole_per_1000"] = per_1000(whole, answers)
+            found[f"{name}_extra_per_1000"] = per_1000(extra, answers)
+    return {"alarm_answers": len(answers), **found}
+
+
+def per_1000(count: int, of: Sequence[Any]) -> float:
+    return round(1000 * count / len(of), 2)
+
+
+async def both_actions(guard: Guard, row: dict[str, Any]) -> tuple[Action, Action]:
+    """Of the whole answer, and the worst of its windows."""
+    checked = [
+        (await guard.check(text, stage="output", prompt=row["text"])).action
+        for text in windows(row["response"])
+    ]
+    return checked[-1], max(checked)
+
+
+# --------------------------------------------------------------------------------------- spans
+
+
+async def spans(data: Path) -> Figures:
+    """Comments whose toxic characters people have marked, of those that reach a redact band.
+
+    As prompts, at the bands from which on `lite` logs them: that is where it says a harm begins.
+    """
+    settings = loads(LITE.replace("PACK", "lite"))
+    async with Guard(settings, sinks=()) as guard:
+        flagged, passing, blocked = [], 0, 0
+        for row in rows(data, "toxic_spans_eval"):
+            verdict = await guard.check(row["text"], route="comments")
+            if verdict.action < Action.REDACT:
+                continue
+            blocked += verdict.blocked
+            if verdict.text is not None:
+                again = await guard.check(verdict.text, route="comments")
+                passing += again.action < Action.REDACT
+            flagged.append((row, verdict, await worst_sentence(guard, row["text"])))
+    marked = [(row, ours, worst) for row, ours, worst in flagged if row["spans"]]
+    redacted = len(flagged) - blocked
+    return {
+        "span_texts": 1004,
+        "span_texts_flagged": len(flagged),
+        "span_texts_flagged_and_marked": len(marked),
+        "span_texts_blocked": blocked,
+        "span_redacted_pass_again": f"{passing} of {redacted}",
+        **f1_figures("all_flagged", flagged),
+        **f1_figures("marked", marked),
+    }
+
+
+def f1_figures(name: str, found: Sequence[tuple[dict[str, Any], Verdict, set[int]]]) -> Figures:
+    """Character F1: pooled over all characters, and the mean over texts as SemEval counts it."""
+    gold = [characters(row["spans"]) for row, _, _ in found]
+    choices = {
+        "ours": [taken(row["text"], verdict) for row, verdict, _ in found],
+        "nothing": [set[int]() for _ in found],
+        "all": [set(range(len(row["text"]))) for row, _, _ in found],
+        "worst_sentence": [worst for _, _, worst in found],
+    }
+    figures: Figures = {}
+    for choice, chosen in choices.items():
+        pairs = list(zip(gold, chosen, strict=True))
+        figures[f"f1_{name}_pooled_{choice}"] = round(pooled(pairs), 3)
+        figures[f"f1_{name}_mean_{choice}"] = round(statistics.mean(f1(*p) for p in pairs), 3)
+    return figures
+
+
+def characters(places: Iterable[Sequence[int]]) -> set[int]:
+    return {at for start, end in places for at in range(start, end)}
+
+
+def taken(text: str, verdict: Verdict) -> set[int]:
+    if verdict.blocked:
+        return set(range(len(text)))
+    return characters((r.span.start, r.span.end) for r in verdict.redactions)
+
+
+def f1(gold: set[int], found: set[int]) -> float:
+    if not gold and not found:
+        return 1.0
+    return 2 * len(gold & found) / (len(gold) + len(found))
+
+
+def pooled(pairs: Sequence[tuple[set[int], set[int]]]) -> float:
+    hits = sum(len(gold & found) for gold, found in pairs)
+    return 2 * hits / (sum(len(gold) + len(found) for gold, found in pairs) or 1)
+
+
+async def worst_sentence(guard: Guard, text: str) -> set[int]:
+    """The sentence that scores worst alone."""
+
+    async def score(span: Span) -> float:
+        verdict = await guard.check(text[span.start : span.end], route="comments")
+        return max([s.violation for s in verdict.scores], default=0.0)
+
+    scored = [(await score(span), span) for span in sentences(text)]
+    worst = max(scored, key=lambda each: each[0])[1]
+    return set(range(worst.start, worst.end))
+
+
+# ---------------------------------------------------------------------------------------- main
+
+FIGURES: dict[str, Callable[[Path], Coroutine[Any, Any, Figures]]] = {
+    "leaks": leaks,
+    "cost": cost,
+    "latency": latency,
+    "alarms": alarms,
+    "spans": spans,
+}
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    return [round(value, 2) for value in values]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("wanted", nargs="*", choices=[[], *FIGURES], default=[])
+    given = parser.parse_args()
+    found: Figures = {}
+    for name in given.wanted or FIGURES:
+        found |= asyncio.run(FIGURES[name](given.data))
+    kept = machine.RESULTS / "streaming.json"
+    before: Figures = json.loads(kept.read_text())["figures"] if kept.exists() else {}
+    described = machine.describe(["gemma-guard", "gemma-guard-lite", "onnxruntime", "regex"])
+    machine.keep("streaming", described, before | found)
+
+
+if __name__ == "__main__":
+    main()
