@@ -356,3 +356,21 @@ def test_a_pattern_of_stars_matches_whatever_is_given_and_nothing_that_is_not(
 ) -> None:
     match = Match(trusted=(("model", ("*",)), ("team", ("*",))))
     assert match.covers(fields, {}) == (len(fields) == 2)
+
+
+@pytest.mark.parametrize(
+    ("output", "on_error", "acts"),
+    [
+        (Bands(log=0.2), "fail_open", False),
+        (Bands(log=0.2), "fail_closed", True),
+        (Bands(redact=0.5), "fail_open", True),
+        (None, "fail_open", False),
+    ],
+)
+def test_a_route_says_whether_it_may_act_on_answers(
+    output: Bands | None, on_error: Any, acts: bool
+) -> None:
+    policy = Policy("one", Bands(block=0.5), output, Guideline("in", "out"))
+    rule = Rule(policy, policy.input, policy.output, "fake")
+
+    assert Route("default", (rule,), on_error=on_error).acts_on_answers == acts

@@ -36,8 +36,6 @@ class Choices:
         self._template = self._template or chunk
         self._count = max(self._count, 1 + max((c.index for c in chunk.choices), default=0))
         found = list(_fields(chunk))
-        if not found and not any(choice.finish_reason for choice in chunk.choices):
-            return ()
         parts = [field.part for field in found]
         for part in parts:
             if isinstance(part, Part):
@@ -76,27 +74,33 @@ class Choices:
 
 def _fields(chunk: Any) -> Iterator[Field]:
     for number, choice in enumerate(chunk.choices):
-        if text := getattr(choice, "text", None):
+        held = _held(choice)
+        if text := held.get("text"):
             yield Field(Part((choice.index, "content"), text), _to_text(number))
-        if (delta := getattr(choice, "delta", None)) is not None:
-            yield from _of_delta(delta, choice.index, number)
+        if (delta := held.get("delta")) is not None:
+            yield from _of_delta(_held(delta), choice.index, number)
     if more := "\n".join(_rest(chunk)):
         yield Field(Part((0, "rest"), more), _nowhere)
 
 
-def _of_delta(delta: Any, index: int, number: int) -> Iterator[Field]:
+def _held(model: Any) -> dict[str, Any]:
+    """Every field, declared or not: asking pydantic for one that is missing is slow."""
+    return {**vars(model), **(model.model_extra or {})}
+
+
+def _of_delta(delta: Mapping[str, Any], index: int, number: int) -> Iterator[Field]:
     for key, name in _TEXTS.items():
-        if text := getattr(delta, key, None):
+        if text := delta.get(key):
             yield Field(Part((index, name), text), _to_delta(number, key))
-    for at, call in enumerate(getattr(delta, "tool_calls", None) or ()):
+    for at, call in enumerate(delta.get("tool_calls") or ()):
         said, place = call.function, (index, "tool_calls", call.index)
         part = Part(place, said.arguments or "", call=said.name or "")
         yield Field(part, _to_call(number, at))
-    if said := getattr(delta, "function_call", None):
+    if said := delta.get("function_call"):
         part = Part((index, "function_call"), said.arguments or "", call=said.name or "")
         yield Field(part, _to_function(number))
     for key in _MEDIA:
-        if getattr(delta, key, None):
+        if delta.get(key):
             yield Field(Gap(Cause.MEDIA, (index, key)), _nowhere)
 
 
@@ -105,15 +109,15 @@ def _rest(chunk: Any) -> Iterator[str]:
     yield from texts(dict(_extra(chunk, _OF_CHUNK)))
     for choice in chunk.choices:
         yield from texts(dict(_extra(choice, _OF_CHOICE)))
-        delta = getattr(choice, "delta", None)
-        if delta is not None:
-            said = {getattr(delta, key, None) for key in _TEXTS}
-            yield from (text for text in texts(dict(_extra(delta, _READ))) if text not in said)
+        delta = _held(choice).get("delta")
+        if delta is not None and (more := dict(_extra(delta, _READ))):
+            said = {_held(delta).get(key) for key in _TEXTS}
+            yield from (text for text in texts(more) if text not in said)
 
 
 def _extra(model: Any, known: frozenset[str]) -> Iterator[tuple[str, Any]]:
     """Its other fields as plain values; LiteLLM's models keep many beside those they declare."""
-    for key, value in {**vars(model), **(model.model_extra or {})}.items():
+    for key, value in _held(model).items():
         if value and key not in known and not key.startswith("_"):
             yield key, _plain(value)
 
