@@ -22,10 +22,12 @@ bench: .venv/.test  ## measure, and write benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/langchain_overhead.py
+	$(BIN)/python benchmarks/evaluating.py
 	$(BIN)/python benchmarks/first_check.py
+	$(BIN)/python benchmarks/scoring.py
 
 serve: .venv/.test  ## a LiteLLM proxy with the guard in it, on 127.0.0.1:4000
-	cd examples/05_litellm && LITELLM_LOCAL_MODEL_COST_MAP=True ../../$(BIN)/litellm --config config.yaml --host 127.0.0.1 --port 4000
+	cd examples/05_litellm && LITELLM_MASTER_KEY=$${LITELLM_MASTER_KEY:-sk-try-me} LITELLM_LOCAL_MODEL_COST_MAP=True ../../$(BIN)/litellm --config config.yaml --host 127.0.0.1 --port 4000
 
 clean:
 	rm -rf .venv

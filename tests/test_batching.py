@@ -206,16 +206,18 @@ async def test_every_batch_is_told_with_its_waits_its_size_and_what_it_leaves() 
 
 
 class Away:
-    """A run that is not there until it is told to come."""
+    """A run that is not there until it is told to come, or never to come."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, comes: bool = True) -> None:
+        self.comes = comes
         self.back = threading.Event()
         self.waited = threading.Event()
         self.batches: list[list[int]] = []
 
-    def ready(self) -> None:
+    def ready(self) -> bool:
         self.waited.set()
         assert self.back.wait(10)
+        return self.comes
 
     def __call__(self, payloads: Sequence[int]) -> list[int]:
         self.batches.append(list(payloads))
@@ -229,6 +231,14 @@ async def test_a_run_that_is_away_takes_nothing_from_the_queue_until_it_is_back(
         assert away.waited.wait(10)
         assert away.batches == []
         away.back.set()
+
+
+async def test_a_run_that_never_comes_back_leaves_all_to_the_others() -> None:
+    away = Away(comes=False)
+    away.back.set()
+    async with Batcher(away, doubled, limits=Limits(batch_jobs=1)) as batcher:
+        assert await batcher.ask([job(i) for i in range(20)]) == doubled(range(20))
+    assert away.batches == []
 
 
 async def test_an_error_of_a_run_that_closes_is_told_as_it_is() -> None:

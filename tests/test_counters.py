@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -161,3 +162,14 @@ def test_a_sink_that_breaks_on_a_batch_is_logged_and_stops_nothing(
     assert guard.check_sync("one").status == "scored"
     assert counters.queues["given"].jobs == 1
     assert "a batch of given was not recorded" in caplog.text
+
+
+async def test_after_a_reload_the_queue_of_a_kept_scorer_is_still_told(tmp_path: Path) -> None:
+    file, counters = tmp_path / "guard.yaml", Counters()
+    file.write_text("routes: {default: {packs: [default], scorer: lite}}")
+    async with Guard.from_config(file, sinks=[counters]) as guard:
+        await guard.check("one")
+        file.write_text("routes: {default: {packs: [strict], scorer: lite}}")
+        await guard.reload()
+        await guard.check("two")
+    assert counters.queues["lite"].jobs == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -13,6 +14,18 @@ def measured(name: str) -> dict[str, float]:
     text = (ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8")
     figures: dict[str, float] = json.loads(text)["figures"]
     return figures
+
+
+sys.path.append(str(ROOT / "benchmarks"))
+
+import shipped  # noqa: E402  a script, not a package
+
+
+def test_the_tables_of_the_shipped_guard_are_what_eval_measured() -> None:
+    text = (ROOT / "benchmarks" / "results" / "shipped.json").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert shipped.tables(json.loads(text)["figures"]) in readme
 
 
 def test_the_speed_table_is_what_the_benchmark_measured() -> None:

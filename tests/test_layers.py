@@ -27,11 +27,11 @@ settings locating seat
 decision
 forms panel
 judging service
-health verdicts
+health reasoning verdicts
 upkeep bench
 guard
 scorers/* evaluate/*
-report starter
+report starter doctor explain
 demo_streams
 demo
 cli __init__

@@ -13,7 +13,7 @@ from nets import Net, Plan, Spans, add_net, margins, save, trained
 RANK = 96
 """Directions kept of a prompt: few are distinct, and whole they would be learned by heart."""
 CUTS = 3
-PLAN = Plan(epochs=8, hidden=128, dropout=0.4, decay=0.05)
+PLAN = Plan(epochs=12, hidden=256, dropout=0.4, decay=0.05)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ def matrix(pieces: list[str]) -> csr_matrix:
     """One row per text: its hashed n-grams, characters before words."""
     slots, values, ends = [], [], [0]
     for piece in pieces:
-        for found, offset in ((char_slots(piece), 0), (word_slots(piece), 1 << BITS)):
+        both = char_slots([piece]).slots, word_slots([piece]).slots
+        for found, offset in zip(both, (0, 1 << BITS), strict=True):
             slots.append(found + offset)
             values.append(np.full(len(found), max(1, len(found)) ** -0.5, np.float32))
         ends.append(ends[-1] + len(slots[-1]) + len(slots[-2]))

@@ -40,6 +40,7 @@ from graph import Graph
 from linear import matrix, ngram_weights, save_ngrams
 from nets import Plan, Spans, add_net, save, trained
 from parts import export_encoder, export_words
+from replies import SAID
 from sklearn.metrics import average_precision_score
 from table import Table, held, labels, table
 
@@ -148,7 +149,7 @@ def fit_answers(rows: Table, seen: features.Features, inputs: Blend) -> tuple[Fi
     write({"input": inputs, "output": output[0], "answer": answer[0]}, {})
     areas = {"alone": _areas(rows, answer[1]), "with prompt": _areas(rows, output[1])}
     violation = 1 / (1 + np.exp(-output[1]))
-    return {"answers": areas}, output_bands(violation, marks)
+    return {"answers": areas}, output_bands(violation, marks, _is_said(rows))
 
 
 def crossed(rows: Table, said: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -191,10 +192,16 @@ def _reading(seen: features.Features, text: str) -> Reading:
     return Reading(seen.values[first:last], tuple(seen.pieces[first:last]), places)
 
 
+def _is_said(rows: Table) -> np.ndarray:
+    return np.array([row.source.endswith(SAID) for row in rows.answered])
+
+
 def _areas(rows: Table, margins: np.ndarray) -> dict[str, float]:
-    source, harmful = np.array([r.source for r in rows.answered]), labels(rows.answered)[:, ANY]
+    said, harmful = _is_said(rows), labels(rows.answered)[:, ANY]
+    source = np.array([row.source for row in rows.answered])
     worst, known = margins.max(1), ~np.isnan(harmful)
-    groups = {name: (source == name) & known for name in sorted(set(source))}
+    groups = {name: (source == name) & known for name in sorted(set(source[~said]))}
+    groups["statements as answers"] = said & known
     return {
         name: round(float(average_precision_score(harmful[kept] > HALF, worst[kept])), 4)
         for name, kept in groups.items()

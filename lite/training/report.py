@@ -179,12 +179,13 @@ def openai(model: Model, folder: Path) -> dict[str, object]:
     return found | flips(model, [t for t, kept in zip(texts, flagged, strict=True) if kept])
 
 
-def _at_bands(name: str, seen: Measured) -> dict[str, object]:
+def _at_bands(name: str, seen: Measured, *, stage: str = "input") -> dict[str, object]:
     kinds = {"harmful": seen.harmful, "harmless": ~seen.harmful}
+    noun = {"input": "texts", "output": "answers"}[stage]
     return {
-        f"{name}: {kind} texts at the {band} band": Measured(
+        f"{name}: {kind} {noun} at the {band} band": Measured(
             seen.violation[kept], seen.harmful[kept], seen.cluster[kept]
-        ).share(bands("input", band))
+        ).share(bands(stage, band))
         for kind, kept in kinds.items()
         for band in ("log", "block")
         if kept.any()
@@ -225,8 +226,7 @@ def answers(model: Model, folder: Path) -> dict[str, object]:
         found |= {f"{name}: AU-PRC, {kind}": each.area() for kind, each in seen.items()}
         gain = _gain(seen["with prompt"], seen["answer alone"])
         found[f"{name}: gain by the prompt"] = gain
-        harmless = Measured(lit[~harmful], harmful[~harmful], cluster[~harmful])
-        found[f"{name}: harmless answers at the log band"] = harmless.share(bands("output", "log"))
+        found |= _at_bands(name, seen["with prompt"], stage="output")
     return found
 
 

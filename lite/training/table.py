@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from lookalikes import lookalikes
+from replies import replies
 from rewrites import rewritten
 from sources import Row, is_held, rows
 from templates import template_rows
@@ -36,7 +37,10 @@ def table(folder: Path) -> Table:
     written = template_rows(HERE / "templates.txt", per_template=PER_TEMPLATE)
     asked = [row for row in (*found, *written) if row.answer is None]
     made = rewritten([row for row in asked if not is_held(row)])
-    answered = tuple(row for row in found if row.answer is not None)
+    replied = template_rows(
+        HERE / "replies.txt", per_template=PER_TEMPLATE, slots_of=HERE / "templates.txt"
+    )
+    answered = (*(row for row in found if row.answer is not None), *replies(asked, replied))
     seen = tuple(text for _, text in lookalikes(HERE / "lookalikes.txt", unseen=False))
     return Table((*asked, *made), answered, seen)
 

@@ -12,16 +12,24 @@ _SLOT = re.compile(r"\{(\w+)\}")
 Slots = dict[str, list[str]]
 
 
-def template_rows(path: Path, *, per_template: int) -> list[Row]:
-    """Up to `per_template` distinct rows of each template; the template is their group."""
+def template_rows(path: Path, *, per_template: int, slots_of: Path | None = None) -> list[Row]:
+    """Up to `per_template` distinct rows of each template; the template is their group.
+
+    Slots come from `slots_of` too.
+    """
     draw = random.Random(SEED)  # noqa: S311  a seeded draw
-    slots, templates = _parsed(path.read_text(encoding="utf-8").splitlines())
+    slots, templates = _parsed(_lines(path))
+    slots |= _parsed(_lines(slots_of))[0] if slots_of else {}
     found: list[Row] = []
     for template, family, labels in templates:
         texts = {_filled(template, slots, draw): None for _ in range(per_template)}
         source = f"written_{family}"
         found += [Row(text, labels, source, made_from=template) for text in texts]
     return found
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def _parsed(lines: list[str]) -> tuple[Slots, list[tuple[str, str, tuple[float | None, ...]]]]:

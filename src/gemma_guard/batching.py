@@ -52,8 +52,8 @@ It may raise `ScoringError` where the judge is known to be gone, which nothing r
 class Absent(Protocol):
     """A run that may be away for a while, such as a process that is being started again."""
 
-    def ready(self) -> None:
-        """Return once it can run, or never will again; until then others take the jobs."""
+    def ready(self) -> bool:
+        """True once it can run, False if it never will again; until then others take the jobs."""
 
 
 class Batcher(Generic[P, R]):
@@ -335,8 +335,8 @@ class _Worker(Generic[P, R]):
             self.ended.set_result(None)
 
     def _next(self) -> list[_Ticket[P, R]] | None:
-        if isinstance(self._run, Absent):
-            self._run.ready()
+        if isinstance(self._run, Absent) and not self._run.ready():
+            return None
         return self._line.take(self._thread.name)
 
     def _serve(self, batch: Sequence[_Ticket[P, R]]) -> None:

@@ -13,6 +13,7 @@ from gemma_guard.errors import Cause, NotServing
 from gemma_guard.judging import Case, Outcome, Source
 from gemma_guard.redaction import Placeholders
 from gemma_guard.route import Route
+from gemma_guard.scorer import Priority
 from gemma_guard.service import Service
 from gemma_guard.strand import Ruling, Swap, Window, limit
 from gemma_guard.streaming import Streaming
@@ -35,6 +36,7 @@ class Bench:
     judge: Callable[[Case, Service], Awaitable[Outcome]]
     prompt: str | None = field(default=None, repr=False)
     tenant: str = ""
+    priority: Priority = Priority.LIVE
     _id: str = field(default_factory=new_id)
     _began: float = field(default_factory=time.perf_counter)
     _texts: dict[Place, int] = field(default_factory=dict, repr=False)
@@ -83,6 +85,7 @@ class Bench:
             Stage.OUTPUT,
             self.prompt,
             self.tenant,
+            priority=self.priority,
             stream=f"{self._id}-{self._texts.setdefault(window.place, len(self._texts))}",
             released=window.released,
             placeholders=self._placeholders,

@@ -1,4 +1,4 @@
-"""The command line: check, demo, init, lint, policies, show, hash."""
+"""The command line: check, demo, init, lint, explain, doctor, policies, show, hash."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,11 +18,14 @@ import typer
 from rich.console import Console
 
 from gemma_guard import demo as demonstration
+from gemma_guard import doctor as doctoring
+from gemma_guard import explain as explaining
 from gemma_guard import plugins, records, report, settings
 from gemma_guard.errors import GuardError
 from gemma_guard.evaluate import commands
 from gemma_guard.exemption import hashed, warnings
 from gemma_guard.guard import Guard
+from gemma_guard.reasoning import Inquiry
 from gemma_guard.route import Route
 from gemma_guard.starter import STARTER
 from gemma_guard.verdict import Action, Verdict
@@ -127,6 +131,71 @@ def lint(
         if not route.rules:
             typer.echo(f"{path}: warning: route {route.name} lets everything pass, as a gap")
     typer.echo(f"{path}: good; fingerprint {guard.fingerprint}")
+
+
+@app.command()
+def explain(
+    text: Annotated[
+        str, typer.Argument(help="The text; `-` or nothing reads standard input.")
+    ] = "-",
+    policy: Annotated[str, typer.Option(help="The policy to ask about.")] = "dangerous_content",
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning", help="Have the model write why, step by step.")
+    ] = False,
+    tokens: Annotated[int, typer.Option(help="With --reasoning: how much it may write.")] = 256,
+    stage: Annotated[str, typer.Option(help="input or output.")] = "input",
+    prompt: Annotated[str | None, typer.Option(help="What an output text answers.")] = None,
+    route: Annotated[str | None, typer.Option(help="The route to check on.")] = None,
+    config: Config = None,
+) -> None:
+    """Say what the judge was asked about a text, what it found, and in its own words why.
+
+    Example: gemma-guard explain "..." --policy harassment --reasoning
+    """
+    with _errors_in_words():
+        guard, origin = _guard(config, sinks=False)
+        given = _given(text)
+        inquiry = Inquiry(given, policy, explaining.stage(stage), prompt, tokens)
+        explained = asyncio.run(explaining.explained(guard, inquiry, route, in_words=reasoning))
+    typer.echo("\n".join(explaining.lines(explained, origin)))
+
+
+@app.command()
+def doctor(
+    config: Config = None,
+    remote: Annotated[
+        str | None, typer.Option(metavar="URL", help="Examine this server instead of a guard.yaml.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="With --remote: the name the model is served under.")
+    ] = "google/shieldgemma-2b",
+    tokenizer: Annotated[
+        str, typer.Option(help="With --remote: the tokenizer.json of the model.")
+    ] = "tokenizer.json",
+    dialect: Annotated[
+        str, typer.Option(help="With --remote: vllm, sglang or completions.")
+    ] = "vllm",
+    key_env: Annotated[
+        str, typer.Option(help="With --remote: the environment variable that holds the key.")
+    ] = "",
+) -> None:
+    """Ask every judge what it runs on, how long it takes, and whether it is well.
+
+    Exits 1 where one is not. Example: gemma-guard doctor --remote http://127.0.0.1:8000
+    """
+    with _errors_in_words():
+        if remote:
+            options = {"model": model, "tokenizer": tokenizer, "dialect": dialect}
+            loaded = doctoring.for_remote(remote, key_env=key_env, **options)
+            guard, origin = Guard(loaded, sinks=()), remote
+        else:
+            guard, origin = _guard(config, sinks=False)
+        healths = asyncio.run(doctoring.examined(guard))
+    typer.echo(f"gemma-guard {version('gemma-guard')}, {origin}, fingerprint {guard.fingerprint}")
+    for health in healths:
+        typer.echo("\n".join(report.health(health)))
+    if not all(health.is_well for health in healths):
+        raise typer.Exit(1)
 
 
 @app.command("hash")

@@ -30,6 +30,7 @@ from gemma_guard.judging import Case, Outcome, Source, judge
 from gemma_guard.pacing import Pacing
 from gemma_guard.policy import Bands, Policy
 from gemma_guard.portal import Portal
+from gemma_guard.reasoning import Inquiry, reason
 from gemma_guard.records import Sink, logger
 from gemma_guard.route import DEFAULT, Fields, Route, Routes, Rule
 from gemma_guard.scorer import Priority, Scorer
@@ -194,10 +195,22 @@ class Guard:
         """Of the configuration and the scorers in service; each verdict carries its own."""
         return self._service.fingerprint
 
-    async def health(self) -> tuple[Health, ...]:
-        """Ask every scorer about a harmless and a harmful text, behind the live checks."""
+    async def health(self, *, thorough: bool = False) -> tuple[Health, ...]:
+        """Ask every scorer about a harmless and a harmful text, behind the live checks.
+
+        Where it is to be `thorough`, each also finds out what it can about itself.
+        """
         with self._begun() as service:
-            return await examine(service)
+            return await examine(service, thorough=thorough)
+
+    async def reason(self, about: Inquiry, *, route: str | None = None) -> str:
+        """What the judge writes about a text; no verdict rests on it, and none is given.
+
+        Raises `UsageError` where the judge of that policy has no words, `ScoringError` where it
+        does not answer.
+        """
+        with self._begun() as service:
+            return await reason(service, service.settings.routes.resolve(route), about)
 
     async def reload(self) -> None:
         """Read guard.yaml again and put it into service, keeping the scorers it does not change.
@@ -266,6 +279,7 @@ class Guard:
         claimed: Fields | None = None,
         tighten: Mapping[str, Bands] | None = None,
         tenant: str = "",
+        priority: Priority = Priority.LIVE,
     ) -> tuple[Pacing, Bench]:
         """Who judges a stream, and how it is held back meanwhile."""
 
@@ -277,7 +291,7 @@ class Guard:
             pacing = resolve(service).pacing
         if messages is not None and prompt is None:
             prompt = answered(messages)
-        bench = Bench(self._begun, resolve, self._judged, prompt, tenant)
+        bench = Bench(self._begun, resolve, self._judged, prompt, tenant, priority)
         return replace(pacing, mode="buffer") if buffer else pacing, bench
 
     async def _judged(self, case: Case, service: Service) -> Outcome:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 from gemma_guard.breaker import State
 from gemma_guard.errors import ScoringError, TextRefused
 from gemma_guard.policy import Policy
-from gemma_guard.scorer import Priority, Probe
-from gemma_guard.seat import Seat
+from gemma_guard.scorer import Check, Described, Examined, Priority, Probe, Scorer
 from gemma_guard.service import Service
 from gemma_guard.verdict import Stage
 
@@ -28,7 +29,8 @@ class Health:
     """One scorer. `harmless` and `harmful` are the worst violations of the two fixed texts.
 
     It is well if it answered and found the harmful one worse; of a judge that is asked about none
-    of the harms in that text, an answer is enough. `reason` says why it is not well.
+    of the harms in that text, an answer is enough. `reason` says why it is not well. `facts` are
+    what it says of itself, `checks` what it found out where it was asked to.
     """
 
     scorer: str
@@ -40,13 +42,15 @@ class Health:
     harmless: float | None = None
     harmful: float | None = None
     reason: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
 
 
-async def examine(service: Service) -> tuple[Health, ...]:
-    """Every scorer that some route asks to judge, all at once."""
+async def examine(service: Service, *, thorough: bool = False) -> tuple[Health, ...]:
+    """Every scorer that some route asks to judge, at once; `thorough` has each examine itself."""
     asked = {name: _judged(service, name) for name in service.panel.seats}
     examined = (
-        _examine(service, name, stage, policies)
+        _examine(service, name, stage, policies, thorough=thorough)
         for name, (stage, policies) in asked.items()
         if policies
     )
@@ -54,49 +58,51 @@ async def examine(service: Service) -> tuple[Health, ...]:
 
 
 async def _examine(
-    service: Service, name: str, stage: Stage, policies: tuple[Policy, ...]
+    service: Service, name: str, stage: Stage, policies: tuple[Policy, ...], *, thorough: bool
 ) -> Health:
     seat, began = service.panel.seats[name], time.monotonic()
     deadline = began + max(r.deadline_s for r in service.settings.routes.routes.values())
+    health = partial(
+        Health,
+        name,
+        circuit=seat.circuit(),
+        is_validated=service.panel.is_validated(name),
+        fingerprint=seat.scorer.fingerprint,
+        facts=_facts(service, name),
+    )
     probes = [Probe(text, policies, stage) for text in (HARMLESS, HARMFUL)]
     try:
         answer = await seat.ask(probes, deadline, Priority.BACKGROUND)
+        ms = (time.monotonic() - began) * 1000
+        checks = await _checks(seat.scorer, deadline) if thorough else ()
     except (ScoringError, TextRefused) as silent:
-        return _health(service, name, seat, reason=f"{silent.cause}: {silent}")
+        return health(is_well=False, reason=f"{silent.cause}: {silent}")
     harmless, harmful = (max((s.violation for s in scores), default=0.0) for scores in answer)
     is_told = harmful > harmless or _HARMS.isdisjoint(policy.name for policy in policies)
-    return _health(
-        service,
-        name,
-        seat,
-        ms=(time.monotonic() - began) * 1000,
+    reasons = [] if is_told else ["it does not tell a harmful text from a harmless one"]
+    reasons += [f"{check.name}: {check.detail}" for check in checks if not check.is_well]
+    return health(
+        is_well=not reasons,
+        ms=ms,
         harmless=harmless,
         harmful=harmful,
-        reason="" if is_told else "it does not tell a harmful text from a harmless one",
+        reason="; ".join(reasons),
+        checks=checks,
     )
 
 
-def _health(
-    service: Service,
-    name: str,
-    seat: Seat,
-    *,
-    reason: str,
-    ms: float = 0.0,
-    harmless: float | None = None,
-    harmful: float | None = None,
-) -> Health:
-    return Health(
-        name,
-        not reason,
-        seat.circuit(),
-        service.panel.is_validated(name),
-        seat.scorer.fingerprint,
-        ms,
-        harmless,
-        harmful,
-        reason,
-    )
+def _facts(service: Service, name: str) -> dict[str, str]:
+    scorer = service.panel.seats[name].scorer
+    told = dict(scorer.describe()) if isinstance(scorer, Described) else {}
+    file, _ = service.settings.calibrations.get(name, ("", None))
+    own = "its own" if service.panel.is_validated(name) else "none: its scores are unvalidated"
+    return {**told, "calibration": file or own}
+
+
+async def _checks(scorer: Scorer, deadline: float) -> tuple[Check, ...]:
+    if not isinstance(scorer, Examined):
+        return ()
+    return tuple(await scorer.examine(deadline=deadline))
 
 
 def _judged(service: Service, name: str) -> tuple[Stage, tuple[Policy, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from gemma_guard.health import Health
 from gemma_guard.policy import Bands
 from gemma_guard.route import Route
 from gemma_guard.verdict import Action, Score, Stage, Verdict
@@ -92,6 +93,18 @@ def decision(record: Mapping[str, Any]) -> Iterable[str]:
         instead = f", judged by {gap['judged_by']} instead" if gap["judged_by"] else ""
         yield f"  not judged: {gap['policy'] or 'everything'}: {gap['cause']}{instead}"
         yield f"    at {_place(gap['place'])}: {gap['reason']}"
+
+
+def health(one: Health) -> Iterable[str]:
+    """What `doctor` prints of a scorer."""
+    yield f"{one.scorer}: {'well' if one.is_well else f'NOT WELL: {one.reason}'}"
+    yield from (f"  {name:<12} {fact}" for name, fact in one.facts.items())
+    yield f"  {'fingerprint':<12} {one.fingerprint}"
+    if one.harmless is not None and one.harmful is not None:
+        violations = f"harmless {one.harmless:.2f}, harmful {one.harmful:.2f}"
+        yield f"  {'check':<12} {violations}, both in {one.ms:.0f} ms"
+    for check in one.checks:
+        yield f"  {check.name:<12} {'ok' if check.is_well else 'NOT OK'}: {check.detail}"
 
 
 def _bands(route: Route, stage: Stage) -> dict[str, Bands]:

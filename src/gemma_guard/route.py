@@ -108,6 +108,11 @@ class Route:
                 " use window or buffer"
             )
 
+    @property
+    def acts_on_answers(self) -> bool:
+        """Whether an answer may be redacted or blocked: it must be judged before it is out."""
+        return bool(self._may_stop_answers())
+
     def _may_stop_answers(self) -> str:
         for rule in self.rules:
             if rule.output and rule.output.enforces and not rule.shadow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
@@ -99,3 +99,39 @@ class Queued(Protocol):
 
     def observed_by(self, observe: Observe, /) -> None:
         """Tell `observe` of every batch from now on, and nobody else any more."""
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A scorer that says what it runs on."""
+
+    def describe(self) -> Mapping[str, str]:
+        """What an operator wants to know: device, model, revision, template, licence; no text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing a scorer found out about itself."""
+
+    name: str
+    is_well: bool
+    detail: str
+
+
+@runtime_checkable
+class Examined(Protocol):
+    """A scorer that can find out more about itself than that it answers."""
+
+    def examine(self, *, deadline: float) -> Coroutine[Any, Any, Sequence[Check]]:
+        """Ask whatever it takes; raises `ScoringError` where nothing answers."""
+
+
+@runtime_checkable
+class Reasoning(Protocol):
+    """A scorer whose model can also say why, in words of its own."""
+
+    def reason(self, probe: Probe, /, *, tokens: int, deadline: float) -> Coroutine[Any, Any, str]:
+        """What it writes about the one policy of `probe`, in at most `tokens` tokens.
+
+        Nothing is ever decided by it. Errors as for `score`.
+        """

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gemma_guard import Action, Bands, Guard, Guideline, Policy, Priority, Probe, Score, UsageError
-from gemma_guard.evaluate import evaluating, runfile, subjects
+from gemma_guard.evaluate import candidates, evaluating, runfile
 from gemma_guard.evaluate.measures import REQUEST, Measures, latency, measures, slices
 from gemma_guard.evaluate.plain import as_json
 from gemma_guard.evaluate.results import Run
@@ -35,8 +35,8 @@ def written(folder: Path, rows: Sequence[tuple[str, int]] = TEXTS) -> Path:
 
 
 def judged(path: Path, *, kept: Path | None = None, config: Path | None = None) -> Run:
-    bench = subjects.bench(config, scorer=None if config else "fake")
-    return asyncio.run(evaluating.evaluate(bench, evaluating.Order((path,), kept=kept)))
+    candidate = candidates.candidate(config, scorer=None if config else "fake")
+    return asyncio.run(evaluating.evaluate(candidate, evaluating.Order((path,), kept=kept)))
 
 
 def request(run: Run) -> Measures:
@@ -62,6 +62,31 @@ def test_answers_are_judged_at_the_output_stage_with_what_they_answer(tmp_path: 
 
     assert run.is_output.all()
     assert run.violation["harassment"].tolist() == [0.55]
+
+
+def test_a_streamed_answer_is_judged_as_the_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    answers = [
+        "Nothing of the kind. " * 9,
+        "Well. " * 20 + "You are worthless.",
+        "Only an idiot would.",
+    ]
+    rows = ({"text": "Why?", "response": answer, "harassment": 1} for answer in answers)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    whole, streamed = (
+        asyncio.run(
+            evaluating.evaluate(
+                candidates.candidate(None, scorer="fake"),
+                evaluating.Order((path,), is_streamed=is_streamed),
+            )
+        )
+        for is_streamed in (False, True)
+    )
+
+    assert streamed.subject.route == "default, answers streamed"
+    assert streamed.is_judged.all()
+    assert streamed.action.tolist() == whole.action.tolist()
+    assert streamed.violation["harassment"].tolist() == whole.violation["harassment"].tolist()
 
 
 def test_the_bands_and_the_judge_are_those_of_the_route(tmp_path: Path) -> None:
@@ -97,8 +122,8 @@ def test_live_checks_go_before_rows_and_what_is_not_judged_is_in_no_figure(
     bands, scorer = Bands(log=0.3, block=0.8), Listening()
     policy = Policy("harassment", bands, bands, Guideline("in", "out"))
     guard = Guard.of([policy], scorer, sinks=())
-    bench = subjects.Bench(guard, guard.routes.named("default"), "given", "")
-    run = asyncio.run(evaluating.evaluate(bench, evaluating.Order((written(tmp_path),))))
+    candidate = candidates.Candidate(guard, guard.routes.named("default"), "given", "")
+    run = asyncio.run(evaluating.evaluate(candidate, evaluating.Order((written(tmp_path),))))
 
     assert scorer.heard == {Priority.BACKGROUND}
     assert run.causes == {"crashed": 1}

@@ -137,7 +137,7 @@ def test_a_spreadsheet_with_a_byte_order_mark_and_semicolons_is_read(tmp_path: P
         ("a.csv", 'text,harmful\n"a\nb",0\nc,secret\n', "line 4: column 'harmful'"),
         ("a.csv", "", "line 1: the names of the columns are needed"),
         ("a.parquet", "secret", "not parquet"),
-        ("a.txt", "secret", "unknown kind of file '.txt'"),
+        ("a.doc", "secret", "unknown kind of file '.doc'"),
         ("a.jsonl.gz", "secret", "cannot be read"),
     ],
 )

@@ -107,7 +107,7 @@ class Model:
     def parts(self, reading: Reading) -> Floats:
         """What each part of the judge says of each span: encoder, n-grams, word list."""
         (heads,) = self._heads.run(None, {"features": reading.features})
-        ngrams = np.stack([self._ngrams.margins(piece) for piece in reading.pieces])
+        ngrams = self._ngrams.margins(reading.pieces)
         words = np.array([[self._words.margin(piece)] for piece in reading.pieces], np.float32)
         return np.concatenate([heads, ngrams, words], axis=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,20 +19,45 @@ _WORD = re.compile(r"\w+")
 _SPACES = re.compile(r"\s")
 
 
-def char_slots(text: str) -> NDArray[np.int64]:
-    """The table slot of every run of 3 to 5 characters of the lower-case text."""
-    spaced = f" {_SPACES.sub(' ', text.lower())} "
-    codes = np.frombuffer(spaced.encode("utf-32-le", "surrogatepass"), np.uint32)
-    hashed = [_rolled(codes.astype(np.uint64), order) for order in _ORDERS]
-    return (np.concatenate(hashed) >> np.uint64(64 - BITS)).astype(np.int64)
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Table slots of several texts, and for each slot the number of the text it belongs to."""
+
+    slots: NDArray[np.int64]
+    owner: NDArray[np.int64]
+
+    def pull(self, table: NDArray[np.int8], count: int) -> NDArray[np.float32]:
+        """What the table says of each of `count` texts, the same however long it is."""
+        rows, sizes = table[self.slots], np.bincount(self.owner, minlength=count)
+        total = np.stack([np.bincount(self.owner, column, count) for column in rows.T], 1)
+        pull: NDArray[np.float64] = total / np.sqrt(np.maximum(1, sizes))[:, None]
+        return pull.astype(np.float32)
 
 
-def word_slots(text: str) -> NDArray[np.int64]:
-    """The table slot of every word and every pair of neighbouring words."""
-    words = _WORD.findall(text.lower())
-    pairs = (f"{first} {second}" for first, second in pairwise(words))
-    hashed = [crc32(run.encode("utf-8", "surrogatepass")) for run in (*words, *pairs)]
-    return np.array(hashed, np.int64) >> (32 - BITS)
+def char_slots(texts: Sequence[str]) -> Slots:
+    """The slot of every run of 3 to 5 characters of the lower-case texts, none across two texts."""
+    spaced = [f" {_SPACES.sub(' ', text.lower())} " for text in texts]
+    sizes = [len(text) for text in spaced]
+    codes = np.frombuffer("".join(spaced).encode("utf-32-le", "surrogatepass"), np.uint32)
+    left = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(codes))
+    owner = np.repeat(np.arange(len(texts)), sizes)
+    inside = [np.flatnonzero(left >= order) for order in _ORDERS]
+    wide = codes.astype(np.uint64)
+    hashed = [_rolled(wide, order)[at] for order, at in zip(_ORDERS, inside, strict=True)]
+    slots = (np.concatenate(hashed) >> np.uint64(64 - BITS)).astype(np.int64)
+    return Slots(slots, owner[np.concatenate(inside)])
+
+
+def word_slots(texts: Sequence[str]) -> Slots:
+    """The slot of every word and every pair of neighbouring words."""
+    hashed, sizes = [], []
+    for text in texts:
+        words = _WORD.findall(text.lower())
+        pairs = (f"{first} {second}" for first, second in pairwise(words))
+        runs = [crc32(run.encode("utf-8", "surrogatepass")) for run in (*words, *pairs)]
+        hashed.extend(runs)
+        sizes.append(len(runs))
+    return Slots(np.array(hashed, np.int64) >> (32 - BITS), np.repeat(np.arange(len(texts)), sizes))
 
 
 def _rolled(codes: NDArray[np.uint64], order: int) -> NDArray[np.uint64]:
@@ -58,14 +84,9 @@ class HashedNgrams:
         with np.load(path, allow_pickle=False) as arrays:
             return cls(**{name: arrays[name] for name in ("chars", "words", "scale", "bias")})
 
-    def margins(self, text: str) -> NDArray[np.float32]:
-        """One margin per head, the same however long the text is."""
-        pull = _mean_pull(self.chars, char_slots(text)) + _mean_pull(self.words, word_slots(text))
+    def margins(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One row per text, one margin per head."""
+        chars, words = char_slots(texts), word_slots(texts)
+        pull = chars.pull(self.chars, len(texts)) + words.pull(self.words, len(texts))
         margins: NDArray[np.float32] = pull * self.scale + self.bias
         return margins
-
-
-def _mean_pull(table: NDArray[np.int8], slots: NDArray[np.int64]) -> NDArray[np.float32]:
-    total = table[slots].sum(0, dtype=np.int32)
-    pull: NDArray[np.float32] = (total / np.sqrt(max(1, len(slots)))).astype(np.float32)
-    return pull

@@ -25,6 +25,19 @@ class TooLong(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """Word pieces and where each stands; an `Encoding` would make these lists at every look."""
+
+    ids: list[int]
+    offsets: list[Range]
+
+    @classmethod
+    def of(cls, encoding: Encoding) -> Tokens:
+        """Both lists, once."""
+        return cls(encoding.ids, encoding.offsets)
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """Spans of one text, the whole first: encoder features, their words, their places."""
 
@@ -55,28 +68,28 @@ class Reader:
     def read(self, text: str, *, before_each: Callable[[], None] = lambda: None) -> Reading:
         """Every span of the text; `before_each` runs between windows and may raise."""
         judged = plain(text, self._known)
-        encoding = self._tokenizer.encode(judged.text, add_special_tokens=False)
-        planned = units(judged.text, encoding.offsets)
+        tokens = Tokens.of(self._tokenizer.encode(judged.text, add_special_tokens=False))
+        planned = units(judged.text, tokens.offsets)
         if len(planned) > MOST_WINDOWS:
             raise TooLong(f"{len(planned)} windows, and {MOST_WINDOWS} is the most it reads")
         found: dict[Range, Floats] = {}
         for unit in planned:
             before_each()
-            found |= self._spans(encoding, unit)
-        return _reading(judged, encoding, _with_joined(found, planned, (0, len(encoding.ids))))
+            found |= self._spans(tokens, unit)
+        return _reading(judged, tokens, _with_joined(found, planned, (0, len(tokens.ids))))
 
-    def _spans(self, encoding: Encoding, unit: Range) -> dict[Range, Floats]:
+    def _spans(self, tokens: Tokens, unit: Range) -> dict[Range, Floats]:
         """The features of a unit and of its stretches, by token range."""
         start, end = unit
-        ids = np.array([[self._first, *encoding.ids[start:end], self._last]], np.int64)
+        ids = np.array([[self._first, *tokens.ids[start:end], self._last]], np.int64)
         ranges = tuple(spans(ids.shape[1]))
         inputs = {"ids": ids, "spans": _averages(ranges, ids.shape[1])}
         (features,) = self._encoder.run(None, inputs)
-        keys = [_tokens(unit, span) for span in ranges]
+        keys = [_inside(unit, span) for span in ranges]
         return dict(zip(keys, features, strict=True))
 
 
-def _tokens(unit: Range, span: Range) -> Range:
+def _inside(unit: Range, span: Range) -> Range:
     """A span of a unit, counted in the text: the unit's own tokens start after its mark."""
     start, end = unit
     return max(start + span[0] - 1, start), min(start + span[1] - 1, end)
@@ -100,8 +113,8 @@ def _mean(found: dict[Range, Floats], ranges: Sequence[Range]) -> Floats:
     return mean
 
 
-def _reading(judged: Plain, encoding: Encoding, found: dict[Range, Floats]) -> Reading:
-    inside = [_characters(judged, encoding, tokens) for tokens in found]
+def _reading(judged: Plain, tokens: Tokens, found: dict[Range, Floats]) -> Reading:
+    inside = [_characters(judged, tokens, span) for span in found]
     pieces = tuple(judged.text[first:last] for first, last in inside)
     places = tuple(judged.original(first, last) for first, last in inside)
     return Reading(np.stack(list(found.values())), pieces, places)
@@ -127,9 +140,9 @@ def _averages(ranges: tuple[Range, ...], length: int) -> Floats:
     return rows
 
 
-def _characters(judged: Plain, encoding: Encoding, tokens: Range) -> Range:
-    """Where some tokens stand; the first and the last reach to the ends of the text."""
-    first, last = tokens
-    begin = 0 if first == 0 else encoding.offsets[first][0]
-    end = len(judged.text) if last == len(encoding.ids) else encoding.offsets[last - 1][1]
+def _characters(judged: Plain, tokens: Tokens, span: Range) -> Range:
+    """Where a span of tokens stands; the first and the last reach to the ends of the text."""
+    first, last = span
+    begin = 0 if first == 0 else tokens.offsets[first][0]
+    end = len(judged.text) if last == len(tokens.ids) else tokens.offsets[last - 1][1]
     return begin, end

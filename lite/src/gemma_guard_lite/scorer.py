@@ -6,8 +6,9 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.metadata import version
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -59,6 +60,16 @@ class Lite:
     def fingerprint(self) -> str:
         """A hash of the weights."""
         return self._fingerprint
+
+    def describe(self) -> Mapping[str, str]:
+        """What it runs on."""
+        runtime = f"onnxruntime {version('onnxruntime')}, int8"
+        return {
+            "model": self._fingerprint,
+            "device": f"cpu, {self._threads} thread{'s' if self._threads > 1 else ''}",
+            "runtime": runtime,
+            "licence": "Apache-2.0; sources of the weights: NOTICE of gemma-guard-lite",
+        }
 
     def judges(self, policy: Policy, stage: Stage, /) -> bool:
         """Only what a head was trained for, or a policy that names one of the heads."""

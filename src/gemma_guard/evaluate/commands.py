@@ -1,115 +1,184 @@
-"""The commands that need labelled rows: eval, tune, try, accept."""
+"""The commands that judge many rows: eval, tune, try, accept."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from gemma_guard.errors import GuardError, UsageError
+from gemma_guard.errors import UsageError
+from gemma_guard.evaluate import options as o
+from gemma_guard.evaluate.terminal import in_words, quote, show, watched
 
 if TYPE_CHECKING:
+    from gemma_guard.evaluate.candidates import Candidate
+    from gemma_guard.evaluate.evaluating import Order
     from gemma_guard.evaluate.results import Run
     from gemma_guard.evaluate.rows import Columns
-    from gemma_guard.evaluate.subjects import Bench
-
-CONFIG_NAME = "guard.yaml"
-EXTRA = frozenset({"matplotlib", "numpy", "pyarrow", "scipy", "sklearn"})
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        envvar="GEMMA_GUARD_CONFIG",
-        help=f"guard.yaml to use; otherwise ./{CONFIG_NAME} if it is there, or what is shipped.",
-    ),
-]
-Files = Annotated[
-    list[Path],
-    typer.Argument(help="JSON lines (also .gz), CSV or parquet.", exists=True, dir_okay=False),
-]
-RouteName = Annotated[str | None, typer.Option("--route", help="The route to judge on.")]
-Text = Annotated[str, typer.Option(help="The column that holds the text.")]
-Response = Annotated[str, typer.Option(help="The column that holds an answer to it, if any.")]
-Harmful = Annotated[str, typer.Option(help="The column that says 1 or 0 of the whole row.")]
-Label = Annotated[
-    list[str] | None,
-    typer.Option(metavar="POLICY=COLUMN", help="The column that says 1 or 0 of one policy."),
-]
-Source = Annotated[str, typer.Option(help="The column to break figures down by.")]
-Concurrency = Annotated[int, typer.Option(min=1, help="How many rows are judged at once.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command("eval")(evaluate)
+    app.command()(tune)
+    app.command("try")(try_out)
+    app.command()(accept)
 
 
 def evaluate(
-    files: Files,
-    config: Config = None,
-    scorer: Annotated[
-        list[str] | None,
-        typer.Option(help="Judge with this one instead; give it twice to compare two."),
-    ] = None,
-    route: RouteName = None,
-    text: Text = "text",
-    response: Response = "response",
-    harmful: Harmful = "harmful",
-    label: Label = None,
-    source: Source = "source",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a run, one a line.")
-    ] = False,
-    report: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Write a page and the runs to this folder.")
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(help="Keep what is judged in this file; given again, it goes on from there."),
-    ] = None,
-    compare: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, dir_okay=False, help="A run kept before, for the page."),
-    ] = None,
-    show_text: Annotated[
-        bool, typer.Option("--show-text", help="Also print the worst mistakes with their text.")
-    ] = False,
-    concurrency: Concurrency = 16,
+    files: o.Files,
+    config: o.Config = None,
+    scorer: o.Scorers = None,
+    route: o.RouteName = None,
+    text: o.Text = "text",
+    response: o.Response = "response",
+    harmful: o.Harmful = "harmful",
+    label: o.Label = None,
+    source: o.Source = "source",
+    as_json: o.AsJson = False,
+    report: o.Report = None,
+    run: o.RunPath = None,
+    compare: o.Compare = None,
+    show_text: o.ShowText = False,
+    streamed: o.Streamed = False,
+    concurrency: o.Concurrency = 16,
 ) -> None:
     """Judge labelled rows as live traffic would be, and say how good that was.
 
     Example: gemma-guard eval mine.csv --scorer lite --text prompt --harmful is_bad
     """
     with in_words():
-        judges: list[str | None] = list(scorer) if scorer else [None]
-        _refuse_odd(judges, run=run, report=report, compare=compare)
+        _refuse_odd(scorer, run=run, report=report, compare=compare)
         columns = _columns(text, response, harmful, label, source)
         found = {}
+        judges: list[str | None] = list(scorer) if scorer else [None]
         for judge in judges:
             kept = report / f"{judge or 'run'}.jsonl" if report else run
-            bench = _bench(config, judge, route)
-            one = _judged(bench, files, columns, kept=kept, concurrency=concurrency)
-            found[judge or "run"] = one
-            _show(one, as_json=as_json)
+            order = replace(_order(files, columns, kept, concurrency), is_streamed=streamed)
+            one = found[judge or "run"] = _judged(_candidate(config, judge, route), order)
+            _show_run(one, as_json=as_json)
             if show_text:
-                _show_mistakes(one, files, columns)
+                _show_mistakes(one, order)
         if report:
             _write_page(report, found, compare or ())
 
 
-def _refuse_odd(
-    judges: list[str | None], *, run: Path | None, report: Path | None, compare: list[Path] | None
+def tune(
+    files: o.Files,
+    target: o.Targets,
+    config: o.Config = None,
+    scorer: o.Scorer = None,
+    route: o.RouteName = None,
+    text: o.Text = "text",
+    response: o.Response = "response",
+    harmful: o.Harmful = "harmful",
+    label: o.Label = None,
+    prior: o.Prior = None,
+    out: o.Out = Path("tuned"),
+    run: o.RunPath = None,
+    concurrency: o.Concurrency = 16,
 ) -> None:
-    if run and (report or len(judges) > 1):
+    """Propose bands, and a calibration if the judge has none, for review: no file is changed.
+
+    They are chosen on one half of the rows and tried on the other.
+
+    Example: gemma-guard tune mine.csv --target "fpr<=0.001" --target "log: recall>=0.95"
+    """
+    with in_words():
+        columns = _columns(text, response, harmful, label, "source")
+        candidate = _candidate(config, scorer, route, is_raw=True)
+        _propose(candidate, _order(files, columns, run, concurrency), target, prior, out)
+
+
+def try_out(
+    file: o.Texts,
+    config: o.Config = None,
+    scorer: o.Scorer = None,
+    route: o.RouteName = None,
+    text: o.Text = "text",
+    response: o.Response = "response",
+    concurrency: o.Concurrency = 16,
+) -> None:
+    """Say what would have been blocked of texts of your own; nothing is enforced or kept.
+
+    Example: gemma-guard try last_week.txt
+    """
+    with in_words():
+        from gemma_guard.evaluate import rows, trying
+
+        candidate = _candidate(config, scorer, route)
+        texts = rows.read([file], rows.Columns(text, response, harmful=""))
+        tried = asyncio.run(trying.try_out(candidate, texts, concurrency=concurrency))
+        show(tried.report())
+        for one in tried.caught:
+            quote(one.heading, one.row.judged)
+
+
+def accept(
+    model: o.Model,
+    files: o.Files,
+    target: o.TargetsIfAny = None,
+    dtype: o.Dtype = "bfloat16",
+    device: o.Device = "cpu",
+    text: o.Text = "text",
+    response: o.Response = "response",
+    harmful: o.Harmful = "harmful",
+    label: o.Label = None,
+    out: o.Accepted = Path("accepted"),
+    concurrency: o.Concurrency = 16,
+) -> None:
+    """Try ShieldGemma's weights before they judge: the published example, templates, curves, bands.
+
+    Example: gemma-guard accept ./shieldgemma-2b mine.csv --target "fpr<=0.001" --device cuda
+    """
+    with in_words():
+        from gemma_guard.evaluate import accepting
+
+        out.mkdir(parents=True, exist_ok=True)
+        order = _order(files, _columns(text, response, harmful, label, "source"), None, concurrency)
+        weights = accepting.Weights(model, dtype, device)
+        found = accepting.accept(weights, order, out, watched)
+        show(found.report())
+        _write_page(out, {each.template: each.run for each in found.tried}, ())
+        try:
+            if target:
+                best = accepting.configured(weights, found.best.template, out)
+                _propose(best, order, target, None, out)
+        finally:
+            typer.echo(accepting.ENDING)
+
+
+def _propose(
+    candidate: Candidate, order: Order, target: Sequence[str], prior: float | None, out: Path
+) -> None:
+    from gemma_guard.evaluate import proposing, reviewing
+
+    targets = proposing.targets(target)
+    with watched("judging") as seen:
+        proposed = asyncio.run(proposing.propose(candidate, order, targets, prior, seen))
+    show(proposing.report(proposed))
+    if not proposed.proposals:
+        raise UsageError("nothing to propose")
+    review = reviewing.write(candidate, proposed, folder=out)
+    typer.echo(f"\n{review.difference}", nl=False)
+    for warning in review.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"wrote {', '.join(map(str, review.written))}; nothing else changed", err=True)
+
+
+def _refuse_odd(
+    scorers: Sequence[str] | None,
+    *,
+    run: Path | None,
+    report: Path | None,
+    compare: Sequence[Path] | None,
+) -> None:
+    if run and (report or len(scorers or ()) > 1):
         raise UsageError("--run keeps one run; --report keeps each in its folder")
     if compare and not report:
         raise UsageError("--compare is for the page: give --report DIR too")
@@ -117,26 +186,18 @@ def _refuse_odd(
         report.mkdir(parents=True, exist_ok=True)
 
 
-def _write_page(folder: Path, runs: Mapping[str, Run], others: Sequence[Path]) -> None:
-    from gemma_guard.evaluate import runfile
-    from gemma_guard.evaluate.page import Named, page
+def _candidate(
+    config: Path | None, scorer: str | None, route: str | None, *, is_raw: bool = False
+) -> Candidate:
+    from gemma_guard.evaluate.candidates import candidate
 
-    named = [Named(name, run) for name, run in runs.items()]
-    named += [Named(path.stem, runfile.read(path)) for path in others]
-    path = folder / "report.html"
-    path.write_text(page(named), encoding="utf-8")
-    typer.echo(f"wrote {path}", err=True)
-
-
-def _bench(config: Path | None, scorer: str | None, route: str | None) -> Bench:
-    from gemma_guard.evaluate.subjects import bench
-
-    here = Path(CONFIG_NAME)
-    return bench(config or (here if here.exists() else None), scorer=scorer, route=route)
+    here = Path(o.CONFIG_NAME)
+    found = config or (here if here.exists() else None)
+    return candidate(found, scorer=scorer, route=route, is_raw=is_raw)
 
 
 def _columns(
-    text: str, response: str, harmful: str, label: list[str] | None, source: str
+    text: str, response: str, harmful: str, label: Sequence[str] | None, source: str
 ) -> Columns:
     from gemma_guard.evaluate.rows import Columns
 
@@ -149,61 +210,41 @@ def _columns(
     return Columns(text, response, harmful, labels, source)
 
 
-def _judged(
-    bench: Bench, files: list[Path], columns: Columns, *, kept: Path | None, concurrency: int
-) -> Run:
+def _order(files: Sequence[Path], columns: Columns, kept: Path | None, concurrency: int) -> Order:
+    from gemma_guard.evaluate.evaluating import Order
+
+    return Order(tuple(files), columns, kept, concurrency)
+
+
+def _judged(candidate: Candidate, order: Order) -> Run:
     from gemma_guard.evaluate import evaluating
 
-    order = evaluating.Order(tuple(files), columns, kept, concurrency)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("judging", total=None)
-
-        def seen(done: int, rows: int) -> None:
-            progress.update(task, completed=done, total=rows)
-
-        return asyncio.run(evaluating.evaluate(bench, order, seen))
+    with watched("judging") as seen:
+        return asyncio.run(evaluating.evaluate(candidate, order, seen))
 
 
-def _show(run: Run, *, as_json: bool) -> None:
+def _show_run(run: Run, *, as_json: bool) -> None:
     from gemma_guard.evaluate import plain, tables
 
     if as_json:
         typer.echo(json.dumps(plain.as_json(run)))
-        return
-    console = Console(highlight=False)
-    for part in tables.report(run):
-        console.print(part)
-        if not isinstance(part, str):
-            console.print()
+    else:
+        show(tables.report(run))
 
 
-def _show_mistakes(run: Run, files: list[Path], columns: Columns) -> None:
+def _show_mistakes(run: Run, order: Order) -> None:
     from gemma_guard.evaluate.mistakes import worst
 
-    console = Console(highlight=False)
-    for mistake in worst(run, files, columns):
-        kind = "missed" if mistake.is_missed else "false alarm"
-        at = f"{mistake.violation:.3f}, {mistake.action}, row {mistake.row.number + 1}"
-        console.print(f"\n{kind} ({at}, {mistake.row.source})", style="bold")
-        console.print(mistake.row.judged, markup=False)
+    for mistake in worst(run, order.paths, order.columns):
+        quote(mistake.heading, mistake.row.judged)
 
 
-@contextmanager
-def in_words() -> Iterator[None]:
-    """Errors as one sentence, exit code 2."""
-    try:
-        yield
-    except GuardError as error:
-        _refuse(str(error))
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in EXTRA:
-            raise
-        _refuse(
-            f"this command needs the package {missing.name!r}, which is not installed;"
-            " try: pip install 'gemma-guard[eval]'"
-        )
+def _write_page(folder: Path, runs: Mapping[str, Run], others: Sequence[Path]) -> None:
+    from gemma_guard.evaluate import runfile
+    from gemma_guard.evaluate.page import Named, page
 
-
-def _refuse(message: str) -> NoReturn:
-    typer.echo(f"gemma-guard: {message}", err=True)
-    raise typer.Exit(2)
+    named = [Named(name, run) for name, run in runs.items()]
+    named += [Named(path.stem, runfile.read(path)) for path in others]
+    path = folder / "report.html"
+    path.write_text(page(named), encoding="utf-8")
+    typer.echo(f"wrote {path}", err=True)

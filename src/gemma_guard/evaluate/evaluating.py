@@ -10,10 +10,10 @@ from typing import TypeAlias
 
 from gemma_guard.errors import UsageError
 from gemma_guard.evaluate import judged
+from gemma_guard.evaluate.candidates import Candidate
 from gemma_guard.evaluate.results import Collected, Run, Subject
 from gemma_guard.evaluate.rows import Columns, Row, mapped, read, survey
 from gemma_guard.evaluate.runfile import RunFile, digest
-from gemma_guard.evaluate.subjects import Bench
 from gemma_guard.health import Health
 from gemma_guard.verdict import Verdict
 
@@ -23,24 +23,28 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to evaluate: files, columns, where to keep the run, how many rows at once."""
+    """What to evaluate: files, columns, where to keep the run, how many rows at once.
+
+    `is_streamed`: answers are judged as they would come from a model, chunk by chunk.
+    """
 
     paths: tuple[Path, ...]
     columns: Columns = field(default_factory=Columns)
     kept: Path | None = None
     concurrency: int = 16
+    is_streamed: bool = False
 
 
 def unseen(_done: int, _rows: int) -> None:
     """Progress that nobody watches."""
 
 
-async def evaluate(bench: Bench, order: Order, progress: Progress = unseen) -> Run:
+async def evaluate(candidate: Candidate, order: Order, progress: Progress = unseen) -> Run:
     """Judge every row that is not judged yet; raises `UsageError` before the first where it can."""
-    columns = mapped(order.columns, bench.policies)
-    rows = survey(order.paths, columns, bench.policies).rows
-    subject = await _subject(bench, order.paths, columns)
-    collected = Collected(bench.policies)
+    columns = mapped(order.columns, candidate.policies)
+    rows = survey(order.paths, columns, candidate.policies).rows
+    subject = await _subject(candidate, order, columns)
+    collected = Collected(candidate.policies)
     file = RunFile.begin(order.kept, subject, collected) if order.kept else None
     done = _seen(collected, rows)
     progress(len(collected), rows)
@@ -55,7 +59,13 @@ async def evaluate(bench: Bench, order: Order, progress: Progress = unseen) -> R
     began, before = time.perf_counter(), len(collected)
     try:
         left = _left(order.paths, columns, done)
-        await judged.judge(bench, left, take, concurrency=order.concurrency)
+        await judged.judge(
+            candidate,
+            left,
+            take,
+            concurrency=order.concurrency,
+            is_streamed=order.is_streamed,
+        )
     finally:
         if file:
             file.close()
@@ -63,20 +73,20 @@ async def evaluate(bench: Bench, order: Order, progress: Progress = unseen) -> R
     return collected.run(subject, seconds=seconds, concurrency=order.concurrency)
 
 
-async def _subject(bench: Bench, paths: Sequence[Path], columns: Columns) -> Subject:
-    health = await bench.guard.health()
+async def _subject(candidate: Candidate, order: Order, columns: Columns) -> Subject:
+    health = await candidate.guard.health()
     for one in health:
         if one.harmful is None:
             raise UsageError(f"the judge {one.scorer} does not answer: {one.reason}")
     return Subject(
         _judge(health) or "patterns only",
-        bench.route.name,
-        bench.origin,
-        bench.guard.fingerprint,
-        digest(paths, columns),
-        tuple(path.name for path in paths),
-        bench.bands,
-        bench.judged,
+        candidate.route.name + (", answers streamed" if order.is_streamed else ""),
+        candidate.origin,
+        candidate.guard.fingerprint,
+        digest(order.paths, columns),
+        tuple(path.name for path in order.paths),
+        candidate.bands,
+        candidate.judged,
         tuple(one.scorer for one in health if not one.is_validated),
     )
 

@@ -26,7 +26,7 @@ Reader: TypeAlias = Callable[[Path], Iterator[Record]]
 
 
 def records(path: Path) -> Iterator[Record]:
-    """Read JSON lines, CSV or parquet by the file's name; `.gz` is unpacked on the way.
+    """Read JSON lines, CSV, parquet or plain lines by the file's name; `.gz` is unpacked.
 
     Raises `UsageError` with file and line, never with text of the file.
     """
@@ -110,10 +110,17 @@ def _parquet(path: Path) -> Iterator[Record]:
         raise UsageError(f"not parquet: {error}") from error
 
 
+def _plain_lines(path: Path) -> Iterator[Record]:
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
+            yield Record(f"line {number}", {"text": line.rstrip("\r\n")})
+
+
 _READERS: Mapping[str, Reader] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".csv": _csv,
     ".tsv": _csv,
     ".parquet": _parquet,
+    ".txt": _plain_lines,
 }

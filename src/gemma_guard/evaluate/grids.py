@@ -66,9 +66,10 @@ def headline(run: Run) -> Iterator[str]:
         yield f"unvalidated: {', '.join(subject.unvalidated)} has no calibration"
     took = latency(run)
     speed = f"{took['rows_per_s']:,.0f} rows a second, " if run.seconds else ""
+    at_once = f", {run.concurrency} at once" if run.concurrency else ""
     yield (
         f"{speed}a check took {took['p50_ms']:.1f} ms (p50), {took['p95_ms']:.1f} (p95),"
-        f" {took['p99_ms']:.1f} (p99), {run.concurrency} at once"
+        f" {took['p99_ms']:.1f} (p99){at_once}"
     )
 
 

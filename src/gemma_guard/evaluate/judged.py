@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
+from gemma_guard.evaluate.candidates import Candidate
 from gemma_guard.evaluate.results import Result
 from gemma_guard.evaluate.rows import Row
-from gemma_guard.evaluate.subjects import Bench
 from gemma_guard.scorer import Priority
 from gemma_guard.verdict import Score, Verdict
 
+CHUNK_CHARS = 20  # about four tokens
+
 Take: TypeAlias = Callable[[Row, Verdict], None]
+Check: TypeAlias = Callable[[Candidate, Row], Awaitable[Verdict]]
 
 
-async def judge(bench: Bench, rows: Iterable[Row], take: Take, *, concurrency: int) -> None:
+async def judge(
+    candidate: Candidate,
+    rows: Iterable[Row],
+    take: Take,
+    *,
+    concurrency: int,
+    is_streamed: bool = False,
+) -> None:
     """Hand every row with its verdict to `take`, as they come; at most `concurrency` under way.
 
-    Live checks of the same judge go first.
+    Live checks of the same judge go first. Answers come in chunks where `is_streamed`.
     """
     shared = iter(rows)
-    async with bench.guard:
-        workers = [asyncio.create_task(_work(bench, shared, take)) for _ in range(concurrency)]
+    check = _streamed if is_streamed else _whole
+    async with candidate.guard:
+        workers = [
+            asyncio.create_task(_work(candidate, shared, take, check)) for _ in range(concurrency)
+        ]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -31,16 +44,38 @@ async def judge(bench: Bench, rows: Iterable[Row], take: Take, *, concurrency: i
             await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def _work(bench: Bench, rows: Iterator[Row], take: Take) -> None:
+async def _work(candidate: Candidate, rows: Iterator[Row], take: Take, check: Check) -> None:
     for row in rows:
-        verdict = await bench.guard.check(
-            row.judged,
-            stage=row.stage,
-            prompt=None if row.response is None else row.text,
-            route=bench.route.name,
-            priority=Priority.BACKGROUND,
-        )
-        take(row, verdict)
+        take(row, await check(candidate, row))
+
+
+async def _whole(candidate: Candidate, row: Row) -> Verdict:
+    return await candidate.guard.check(
+        row.judged,
+        stage=row.stage,
+        prompt=None if row.response is None else row.text,
+        route=candidate.route.name,
+        priority=Priority.BACKGROUND,
+    )
+
+
+async def _streamed(candidate: Candidate, row: Row) -> Verdict:
+    """The last verdict of a stream is about all of it that was let go or held back."""
+    if row.response is None:
+        return await _whole(candidate, row)
+    pieces = candidate.guard.stream(
+        _chunks(row.response),
+        prompt=row.text,
+        route=candidate.route.name,
+        priority=Priority.BACKGROUND,
+    )
+    verdicts = [piece.verdict async for piece in pieces if piece.verdict]
+    return verdicts[-1]
+
+
+async def _chunks(text: str) -> AsyncIterator[str]:
+    for start in range(0, len(text), CHUNK_CHARS):
+        yield text[start : start + CHUNK_CHARS]
 
 
 def result(row: Row, verdict: Verdict) -> Result:

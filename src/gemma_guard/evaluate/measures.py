@@ -19,6 +19,7 @@ REQUEST = "any policy"
 RATES = (0.001, 0.01, 0.05)
 PREVALENCES = (0.001, 0.01, 0.05)
 ENOUGH_VIOLATIONS = 100
+MOST_SOURCES = 30
 LENGTHS = (100, 400, 1_600, 6_400)
 _BINS = 10
 
@@ -185,7 +186,7 @@ def calibrated(label: Codes, score: Floats) -> Calibrated:
 
 
 def slices(run: Run) -> tuple[Slice, ...]:
-    """Requests by source and by length in characters, the largest source first."""
+    """Requests by source, the largest first and at most thirty, and by length in characters."""
     return tuple(_slices(run))
 
 
@@ -199,7 +200,7 @@ def _slices(run: Run) -> Iterator[Slice]:
 
 def _kinds(run: Run, labelled: Flags) -> Iterator[tuple[str, Flags]]:
     sizes = np.bincount(run.source[labelled], minlength=len(run.sources))
-    for code in np.argsort(-sizes, kind="stable"):
+    for code in np.argsort(-sizes, kind="stable")[:MOST_SOURCES]:
         if sizes[code]:
             yield f"{run.sources[code]}", labelled & (run.source == code)
     place = np.searchsorted(LENGTHS, run.length, side="right")

@@ -24,6 +24,13 @@ class Mistake:
     action: Action
     is_missed: bool
 
+    @property
+    def heading(self) -> str:
+        """What went wrong, without the text."""
+        kind = "missed" if self.is_missed else "false alarm"
+        at = f"{self.violation:.3f}, {self.action}, row {self.row.number + 1}"
+        return f"{kind} ({at}, {self.row.source})"
+
 
 def worst(run: Run, paths: Sequence[Path], columns: Columns) -> Iterator[Mistake]:
     """The surest false alarms, then the surest misses; the files are read once more."""

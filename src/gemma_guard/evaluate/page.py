@@ -95,6 +95,9 @@ def _body(runs: Sequence[Named]) -> Iterator[Html]:
     for stage in Stage:
         yield from _stage(stage, runs)
     yield from _reading()
+    unvalidated = dict.fromkeys(name for named in runs for name in named.run.subject.unvalidated)
+    if unvalidated:
+        yield _element("p", f"unvalidated: {', '.join(unvalidated)}")
 
 
 def _summary(named: Named, *, is_alone: bool) -> Iterator[Html]:

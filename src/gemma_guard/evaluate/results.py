@@ -67,7 +67,8 @@ class Subject:
 class Run:
     """Every result of one subject, by column, ordered by row; a violation not known is NaN.
 
-    `seconds` is the time it took, 0 if it was read back; `concurrency` how many at once.
+    `seconds` is the time it took and `concurrency` how many were judged at once; 0 if it was read
+    back.
     """
 
     subject: Subject
@@ -86,7 +87,7 @@ class Run:
     causes: Mapping[str, int]
     pickers: Mapping[str, int]
     seconds: float = 0.0
-    concurrency: int = 1
+    concurrency: int = 0
 
     def __len__(self) -> int:
         """How many rows."""
@@ -153,7 +154,7 @@ class Collected:
         if result.picked_by and (result.harmful or any(result.labels.values())):
             self._pickers[result.picked_by] += 1
 
-    def run(self, subject: Subject, *, seconds: float = 0.0, concurrency: int = 1) -> Run:
+    def run(self, subject: Subject, *, seconds: float = 0.0, concurrency: int = 0) -> Run:
         """Everything taken so far, in the order of the rows."""
         numbers = np.array(self._number)
         order = np.argsort(numbers, kind="stable")

@@ -64,6 +64,7 @@ routes:
     scorer: hangs
     deadline_ms: 700
     match: {trusted: {model: hangs-closed}}
+  polite: {extends: default, match: {trusted: {model: polite}}}
   hangs_open: {extends: hangs_closed, on_error: fail_open, match: {trusted: {model: hangs-open}}}
 """
 
@@ -72,38 +73,68 @@ scorers: {judge: {type: fake, keywords: {harassment: {mauve: 0.9}}}}
 routes: {default: {packs: [rude.yaml], scorer: judge}}
 """
 
-MODELS = ("plain", "strict-model", "raises-closed", "raises-open", "hangs-closed", "hangs-open")
+MODELS = (
+    "plain",
+    "strict-model",
+    "raises-closed",
+    "raises-open",
+    "hangs-closed",
+    "hangs-open",
+    "polite",
+)
 
 
 def proxy_config(upstream: str) -> dict[str, Any]:
     """The proxy's configuration; JSON is YAML."""
     model = {"model": "openai/scripted", "api_base": upstream, "api_key": "sk-upstream"}
     named = [{"model_name": name, "litellm_params": model} for name in MODELS]
+    others: list[dict[str, Any]] = [
+        {"model_name": name, "litellm_params": {**model, "model": real}}
+        for name, real in (
+            ("text", "text-completion-openai/scripted"),
+            ("claude", "anthropic/scripted"),
+            ("ranking", "cohere/scripted"),
+        )
+    ]
+    others[1]["litellm_params"]["api_base"] = upstream.removesuffix("/v1")
+    others[2]["litellm_params"]["api_base"] = f"{upstream}/rerank"
     named[1]["model_info"] = {"id": "strict-id"}
     twice = {"model_name": "twice", "litellm_params": {**model, "guardrails": ["everyone"]}}
     return {
-        "model_list": [*named, twice],
+        "model_list": [*named, *others, twice],
         "router_settings": {"model_group_alias": {"strict-alias": "strict-model"}},
-        "general_settings": {"custom_auth": "proxy_parts.authenticate"},
+        "general_settings": {
+            "custom_auth": "proxy_parts.authenticate",
+            "pass_through_endpoints": [
+                {"path": "/my-pass-through/chat", "target": f"{upstream}/chat/completions"}
+            ],
+        },
         "litellm_settings": {"callbacks": ["proxy_parts.witness"], "num_retries": 0},
         "guardrails": [
-            _stanza("everyone", "gemma_guard_litellm.GemmaGuard", "guard.yaml", default_on=True),
-            _stanza("inherited", "proxy_parts.Subclassed", "subclass.yaml"),
-            _stanza(
+            stanza(
+                "everyone",
+                "gemma_guard_litellm.GemmaGuard",
+                "guard.yaml",
+                default_on=True,
+                polite=["polite"],
+                allow_unguarded=["fine-tuning", "/v1/threads*"],
+            ),
+            stanza("inherited", "proxy_parts.Subclassed", "subclass.yaml"),
+            stanza(
                 "answers-only", "gemma_guard_litellm.GemmaGuard", "guard.yaml", mode="post_call"
             ),
         ],
     }
 
 
-def _stanza(
-    name: str, path: str, config: str, *, default_on: bool = False, mode: Any = None
+def stanza(
+    name: str, path: str, config: str, *, default_on: bool = False, mode: Any = None, **more: Any
 ) -> dict[str, Any]:
     params = {
         "guardrail": path,
         "mode": mode or ["pre_call", "post_call"],
         "default_on": default_on,
-        "gemma_guard": {"config": config},
+        "gemma_guard": {"config": config, **more},
     }
     return {"guardrail_name": name, "litellm_params": params}
 
@@ -189,7 +220,7 @@ def stop(proxy: Proxy) -> None:
 
 def _environment(folder: Path, key: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    sources = [ROOT / "src", ROOT / "adapters/litellm/src", HERE / "site"]
+    sources = [ROOT / "src", ROOT / "lite/src", ROOT / "adapters/litellm/src", HERE / "site"]
     return {
         **kept,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",

@@ -8,10 +8,9 @@ from typing import Any
 import openai
 import pytest
 
-from tests.adapters.litellm.proxying import WORDS, Proxy
+from tests.adapters.litellm.proxying import Proxy
 from tests.adapters.litellm.upstream import Upstream
 
-ACTIONS = tuple(WORDS)
 PLACEHOLDER = "[redacted: harassment]"
 CITATION = {
     "type": "url_citation",
@@ -30,50 +29,6 @@ def answer(text: str) -> dict[str, Any]:
 def ask(proxy: Proxy, text: str = "Hello.", **extra: Any) -> Any:
     body = {"model": "plain", "messages": say(text), **extra}
     return proxy.post("/v1/chat/completions", body)
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-def test_what_reaches_the_model_is_what_the_input_action_lets_on(
-    action: str, proxy: Proxy, upstream: Upstream
-) -> None:
-    word = WORDS[action]
-    response = ask(proxy, f"Dear {word}, hello.")
-
-    sent = b"".join(upstream.bodies).decode()
-    assert len(upstream.bodies) == (0 if action == "block" else 1)
-    assert response.status_code == (400 if action == "block" else 200)
-    assert (word in sent) == (action in ("allow", "log"))
-    assert (PLACEHOLDER in sent) == (action == "redact")
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-def test_what_reaches_the_client_is_what_the_output_action_lets_on(
-    action: str, proxy: Proxy, upstream: Upstream
-) -> None:
-    word = WORDS[action]
-    upstream.says = [answer(f"Well, {word}, hello.")]
-    response = ask(proxy)
-
-    received = response.content.decode()
-    assert len(upstream.bodies) == 1
-    assert response.status_code == (400 if action == "block" else 200)
-    assert (word in received) == (action in ("allow", "log"))
-    assert (PLACEHOLDER in received) == (action == "redact")
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("stage", ["input", "output"])
-def test_every_decision_is_recorded_with_its_action(
-    stage: str, action: str, proxy: Proxy, upstream: Upstream
-) -> None:
-    text = f"Hello {WORDS[action]}."
-    upstream.says = [answer(text if stage == "output" else "Fine.")]
-    before = len(proxy.decisions())
-    ask(proxy, text if stage == "input" else "Hello.")
-
-    made = [d for d in proxy.decisions()[before:] if d["stage"] == stage]
-    assert [d["action"] for d in made] == [action]
-    assert WORDS[action] not in json.dumps(made)
 
 
 def test_the_openai_client_raises_bad_request_with_policy_and_decision(

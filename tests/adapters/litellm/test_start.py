@@ -8,14 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from gemma_guard_litellm import GemmaGuard, NotGuarding, Refused
-from litellm.types.guardrails import GuardrailEventHooks
+from litellm.types.guardrails import GuardrailEventHooks, Mode
 
+from tests.adapters.litellm.calls import said
 from tests.adapters.litellm.proxying import (
     ROOT,
     Proxy,
@@ -64,6 +66,15 @@ def test_a_path_starts_beside_the_proxys_configuration(
         ({"gemma_guard": {"config": "guard.yaml", "mode": "x"}}, "unknown key 'mode'"),
         ({"gemma_guard": {"config": "missing.yaml"}}, "missing.yaml: cannot be read"),
         ({"gemma_guard": {"config": "rude.yaml"}}, "unknown key 'name'"),
+        (
+            {"gemma_guard": {"config": "guard.yaml", "allow_unguarded": ["everything"]}},
+            "allow_unguarded: 'everything' is neither a path nor of: stored-responses, realtime",
+        ),
+        (
+            {"gemma_guard": {"config": "guard.yaml", "polite": ["nowhere"]}},
+            "unknown route 'nowhere'",
+        ),
+        ({"gemma_guard": {"config": "guard.yaml", "polite": "all"}}, "gemma_guard.polite: "),
         ({"run_in_parallel": True}, "run_in_parallel: LiteLLM would drop what was redacted"),
         ({"scan_raw_request": True}, "scan_raw_request: LiteLLM would drop what was redacted"),
     ],
@@ -78,10 +89,50 @@ def test_no_failure_to_start_is_one_that_litellm_starts_without() -> None:
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("mode", ["during_call", "logging_only", ["pre_call", "pre_mcp_call"]])
-def test_a_mode_that_is_not_built_yet_is_refused(mode: Any) -> None:
-    with pytest.raises(NotGuarding, match="is not in the supported event hooks"):
+@pytest.mark.parametrize("mode", ["pre-call", "moderation", ["pre_call", "pre_mcp_call"]])
+def test_a_mode_that_would_not_run_is_refused(mode: Any) -> None:
+    with pytest.raises(NotGuarding, match="is not supported; use of: pre_call, during_call"):
         made(event_hook=mode)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_mode_that_callers_choose_by_their_tags_is_refused() -> None:
+    with pytest.raises(NotGuarding, match="callers would choose"):
+        made(event_hook=Mode(tags={"internal": "pre_call"}, default=None))
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("scope", ["streaming", "non_streaming", {"post_call": "non_streaming"}])
+def test_a_scope_that_leaves_out_streams_or_all_else_is_refused(scope: Any) -> None:
+    guardrail = made()
+    guardrail.apply_stream_scope("both")
+    with pytest.raises(NotGuarding, match="stream_scope"):
+        guardrail.apply_stream_scope(scope)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_subclass_that_litellm_would_pass_over_is_refused() -> None:
+    class Unified(GemmaGuard):
+        use_native_lifecycle_hooks = False
+
+    with pytest.raises(NotGuarding, match="would not find its use_native_lifecycle_hooks"):
+        Unified(gemma_guard={"config": "guard.yaml"})
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_litellm_that_would_not_run_the_hooks_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # LiteLLM's, of its own models
+        from litellm.proxy.utils import ProxyLogging  # noqa: PLC0415  takes seconds
+
+    blind = SimpleNamespace(
+        has_guardrail=True, has_post_call_response_headers=True, iterator_overrides=()
+    )
+    monkeypatch.setattr(ProxyLogging, "callback_capabilities", staticmethod(lambda: blind))
+    with pytest.raises(NotGuarding, match="this LiteLLM would not run its hooks"):
+        made()
 
 
 @pytest.mark.usefixtures("folder")
@@ -107,16 +158,6 @@ def test_where_only_answers_are_judged_it_also_runs_before_the_call() -> None:
     assert guardrail.should_run_guardrail({}, GuardrailEventHooks.pre_call)
     assert guardrail.should_run_guardrail({}, GuardrailEventHooks.post_call)
     assert not guardrail.should_run_guardrail({}, GuardrailEventHooks.during_call)
-
-
-@pytest.mark.usefixtures("folder")
-async def test_a_stream_that_nobody_asked_for_releases_nothing() -> None:
-    async def unasked() -> Any:
-        yield "vermin"
-
-    stream = made().async_post_call_streaming_iterator_hook(None, unasked(), {})
-    with pytest.raises(Refused):
-        await anext(stream)
 
 
 @pytest.mark.usefixtures("folder")
@@ -177,10 +218,15 @@ def test_the_calls_in_the_examples_readme_answer_as_it_says(tmp_path: Path) -> N
     finally:
         stop(proxy)
 
-    promises = re.findall(r"holds `(\"[a-z]+\":\".*?\")`", readme)
-    assert len(answers) == len(promises) == 3
+    promises = re.findall(r"holds `(\"[a-z_]+\".*?)`", readme)
+    assert len(answers) == len(promises) == 4
     for answer, promise in zip(answers, promises, strict=True):
         assert promise in answer
+    assert (
+        said(answers[-1])
+        == "You can reach our friendly support team by email at [EMAIL_1], every day of the week."
+    )
+    assert "jane.doe" not in "".join(answers)
 
 
 def _shell(block: str, proxy: Proxy) -> str:

@@ -1,20 +1,27 @@
-"""A small tokenizer with Gemma 2's control tokens, and the real one where it is at hand."""
+"""Small Gemma 2 models, a small tokenizer with Gemma 2's control tokens, and the real one."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import Tokenizer
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from gemma_guard.packs import default
 from gemma_guard.policy import Policy
 from gemma_guard.prompt import TEMPLATES
+from gemma_guard.scorers.shieldgemma import ShieldGemma
+from gemma_guard.scorers.shieldgemma.engine import Question
 from gemma_guard.scorers.shieldgemma.tokens import tokenizer_for_text
 from gemma_guard.verdict import Stage
 
@@ -136,3 +143,75 @@ def letters() -> Iterator[str]:
 def stage(request: pytest.FixtureRequest) -> Stage:
     found: Stage = request.param
     return found
+
+
+SHAPES: tuple[dict[str, Any], ...] = (
+    {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4},
+    {"hidden_size": 48, "num_hidden_layers": 3, "num_key_value_heads": 1, "sliding_window": 7},
+    {"hidden_size": 32, "num_hidden_layers": 2, "num_key_value_heads": 4, "sliding_window": 40},
+)
+"""Windows shorter than any prompt, so that sliding layers have something to forget."""
+SMALL_VOCABULARY = len(small()["model"]["vocab"])
+
+
+@cache
+def _model(shape: int) -> Any:
+    given: dict[str, Any] = {
+        "vocab_size": SMALL_VOCABULARY,
+        "intermediate_size": 96,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "query_pre_attn_scalar": 64,
+        "sliding_window": 24,
+        "initializer_range": 1.2,
+        "attn_implementation": "eager",
+    } | SHAPES[shape]
+    torch.manual_seed(shape)
+    model: Any = Gemma2ForCausalLM(Gemma2Config(**given))
+    model.eval().requires_grad_(requires_grad=False)
+    for name, weight in model.named_parameters():
+        if "norm" in name:
+            weight.uniform_(-0.5, 0.5)
+    return model
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[[int], Any]:
+    """Models whose logits spread over +-20, so that every cap, mask and position matters."""
+    return _model
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Callable[[Any, Question, Sequence[int]], list[tuple[float, float]]]:
+    return _recipe
+
+
+@torch.inference_mode()
+def _recipe(model: Any, question: Question, answers: Sequence[int]) -> list[tuple[float, float]]:
+    """The published snippet, policy by policy: P(Yes), and the gap between both logits."""
+    found = []
+    for suffix in question.suffixes:
+        logits = model(torch.tensor([[*question.prefix, *suffix]])).logits
+        selected = logits[0, -1, list(answers)]
+        probabilities = torch.softmax(selected, dim=0)
+        found.append((probabilities[0].item(), (selected[0] - selected[1]).item()))
+    return found
+
+
+@pytest.fixture(scope="session")
+def model_folder(small_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model as `save_pretrained` writes it."""
+    folder = tmp_path_factory.mktemp("model") / "small-gemma"
+    _model(0).save_pretrained(folder)
+    shutil.copy(small_tokenizer, folder / "tokenizer.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gemma(model_folder: Path) -> Iterator[ShieldGemma]:
+    """One for all tests that do it no harm: its process takes seconds to start."""
+    one = ShieldGemma(str(model_folder))
+    asyncio.run(one.__aenter__())
+    yield one
+    asyncio.run(one.__aexit__(None, None, None))

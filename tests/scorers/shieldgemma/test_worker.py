@@ -19,9 +19,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_guard import Batcher, ConfigError, Job, NotServing, ScoringFailed, Unreachable
+from gemma_guard import (
+    Batcher,
+    ConfigError,
+    Job,
+    Limits,
+    NotServing,
+    ScoringFailed,
+    Unreachable,
+)
 from gemma_guard.scorers.shieldgemma import wire
 from gemma_guard.scorers.shieldgemma.engine import Question, Reading
+from gemma_guard.scorers.shieldgemma.fleet import Fleet
 from gemma_guard.scorers.shieldgemma.wire import EngineSpec
 from gemma_guard.scorers.shieldgemma.worker import EngineBroke, Patience, Worker
 
@@ -303,6 +312,44 @@ def test_a_signal_to_the_whole_group_is_the_parents_business(worker: Worker, nam
     assert worker.pid is not None
     os.kill(worker.pid, getattr(signal, name))
     assert worker([question()]) == (readings(),)
+
+
+def fleet(*specs: EngineSpec) -> Fleet:
+    return Fleet([Worker(spec, patience=QUICK) for spec in specs], limits=Limits(batch_jobs=1))
+
+
+async def test_a_fleet_answers_from_all_its_devices_and_leaves_no_process() -> None:
+    async with fleet(EngineSpec("engines:toy"), EngineSpec("engines:toy")) as two:
+        pids = [worker.pid for worker in two.workers]
+        jobs = [Job(question(20 + i), 5, NEVER) for i in range(20)]
+        assert await two.ask(jobs) == [readings(first=20 + i) for i in range(20)]
+    assert not any(pid is None or psutil.pid_exists(pid) for pid in pids)
+
+
+async def test_one_device_that_cannot_load_stops_the_start_of_all() -> None:
+    broken = EngineSpec("engines:unloadable", {"reason": "model.safetensors is cut off"})
+    both = fleet(EngineSpec("engines:toy"), broken)
+    with pytest.raises(ConfigError, match="is cut off"):
+        async with both:
+            pass
+    assert not any(worker.is_up for worker in both.workers)
+    assert [worker.pid for worker in both.workers] == [None, None]
+
+
+async def test_a_fleet_without_a_device_that_is_up_says_so_at_once(tmp_path: Path) -> None:
+    async with fleet(EngineSpec("engines:once", {"log": str(tmp_path / "log")})) as one:
+        killed(one.workers[0])
+        eventually(lambda: not one.workers[0].is_up)
+        with pytest.raises((Unreachable, ScoringFailed)):
+            await one.ask([Job(question(), 5, NEVER)])
+
+
+async def test_giving_up_while_it_loads_leaves_no_process() -> None:
+    slow = fleet(EngineSpec("engines:toy"))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), slow:
+            pass
+    assert slow.workers[0].pid is None
 
 
 PARENT = """

@@ -13,5 +13,6 @@ guardrails:
 
 from gemma_guard_litellm.guardrail import GemmaGuard, NotGuarding
 from gemma_guard_litellm.refusal import Refused
+from gemma_guard_litellm.sdk import Guarded, guarded
 
-__all__ = ["GemmaGuard", "NotGuarding", "Refused"]
+__all__ = ["GemmaGuard", "Guarded", "NotGuarding", "Refused", "guarded"]

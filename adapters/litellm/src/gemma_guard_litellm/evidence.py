@@ -7,6 +7,7 @@ the one whose text was judged must not see. Scores are in the guard's own record
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from litellm.integrations.custom_guardrail import CustomGuardrail
@@ -16,6 +17,7 @@ from litellm.types.utils import GuardrailStatus, GuardrailTracingDetail
 from gemma_guard import Action, Verdict
 
 _PROVIDER = "gemma_guard"
+_KEY = "standard_logging_guardrail_information"
 
 
 def enter(
@@ -31,7 +33,7 @@ def enter(
             "gaps": sorted({str(gap.cause) for gap in verdict.gaps}),
         },
         request_data=data,
-        guardrail_status=status(verdict),
+        guardrail_status=status(verdict, is_enforced=event is not GuardrailEventHooks.logging_only),
         start_time=ended - seconds,
         end_time=ended,
         duration=seconds,
@@ -41,11 +43,31 @@ def enter(
     )
 
 
-def status(verdict: Verdict) -> GuardrailStatus:
+def headers(data: Mapping[str, Any]) -> dict[str, str] | None:
+    """The decisions made on this call so far, and the strictest of their actions."""
+    made = [entry["guardrail_response"] for entry in entries(data)]
+    if not made:
+        return None
+    action = max(Action.parse(one["action"]) for one in made)
+    return {
+        "x-gemma-guard-decisions": ",".join(one["decision"] for one in made),
+        "x-gemma-guard-action": str(action),
+    }
+
+
+def entries(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What was entered for this call, by any guardrail of ours."""
+    for bucket in ("metadata", "litellm_metadata"):
+        for entry in (data.get(bucket) or {}).get(_KEY) or ():
+            if entry.get("guardrail_provider") == _PROVIDER:
+                yield entry
+
+
+def status(verdict: Verdict, *, is_enforced: bool = True) -> GuardrailStatus:
     """LiteLLM's word for what happened."""
     if verdict.fault == "judge":
         return "guardrail_failed_to_respond"
-    if verdict.action >= Action.REDACT:
+    if is_enforced and verdict.action >= Action.REDACT:
         return "guardrail_intervened"
     if any(gap.cause.is_judges and not gap.judged_by for gap in verdict.gaps):
         return "guardrail_failed_to_respond"

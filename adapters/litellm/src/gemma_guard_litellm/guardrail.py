@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, ClassVar, NoReturn
 
+from litellm.exceptions import ModifyResponseException
 from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.types.guardrails import GuardrailEventHooks
-from litellm.types.utils import ModelResponse
 
-from gemma_guard import ConfigError, GuardError, PluginError, Stage, UsageError, Verdict
-from gemma_guard_litellm import chat, traffic
-from gemma_guard_litellm.evidence import enter
-from gemma_guard_litellm.guards import guard_for
-from gemma_guard_litellm.refusal import Refused, blocked, unavailable, unsupported
+from gemma_guard import Action, GuardError, PluginError, Stage, Verdict
+from gemma_guard_litellm import (
+    afterwards,
+    evidence,
+    options,
+    sdk,
+    selfcheck,
+    stanzas,
+    traffic,
+    watch,
+)
+from gemma_guard_litellm.asking import Call, ask
+from gemma_guard_litellm.guards import guard_of
+from gemma_guard_litellm.refusal import Refused, blocked, undelivered, unsupported
+from gemma_guard_litellm.shape import Message, Shape
+from gemma_guard_litellm.shapes import JUDGED_DURING, SPOKEN, of_answer, of_stream
+from gemma_guard_litellm.streamed import guarded
+from gemma_guard_litellm.support import shape_of
 
-logger = logging.getLogger("gemma_guard_litellm")
-
-_PRE, _POST = GuardrailEventHooks.pre_call, GuardrailEventHooks.post_call
-_LOSES_REDACTIONS = ("run_in_parallel", "scan_raw_request")
-
-# the proxy runs these only if they stand in the registered class itself
-_LEAF_HOOKS = ("apply_guardrail", "async_post_call_streaming_iterator_hook")
+_PRE, _DURING = GuardrailEventHooks.pre_call, GuardrailEventHooks.during_call
+_POST = GuardrailEventHooks.post_call
 
 
 class NotGuarding(GuardError):
@@ -34,16 +43,13 @@ class NotGuarding(GuardError):
 
 
 class GemmaGuard(CustomGuardrail):
-    """Judges what goes to the model and what comes back, for `/v1/chat/completions`.
-
-    What it cannot judge yet is refused: other endpoints, and streams.
-    """
+    """Judges what goes to the model and what comes back; what it cannot judge is refused."""
 
     use_native_lifecycle_hooks: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: object) -> None:
         """Repeat the hooks that the proxy would not look for in a base class."""
-        for name in _LEAF_HOOKS:
+        for name in selfcheck.LEAF_HOOKS:
             if name not in vars(cls):
                 setattr(cls, name, getattr(cls, name))
         super().__init_subclass__(**options)
@@ -54,119 +60,257 @@ class GemmaGuard(CustomGuardrail):
         event_hook: Any = None,
         default_on: bool | None = None,  # noqa: FBT001  as the proxy gives it
         gemma_guard: Mapping[str, Any] | None = None,
-        **options: Any,
+        **others: Any,
     ) -> None:
         """Load the guard of `gemma_guard["config"]`; raises `NotGuarding`.
 
-        The proxy hands over the parameters of every other vendor's guardrail too, as `options`.
+        The proxy hands over the parameters of every other vendor's guardrail too, as `others`.
         """
         try:
-            _check_edits_are_kept(options)
+            selfcheck.check_options(others)
+            selfcheck.check_modes(event_hook)
             super().__init__(
                 guardrail_name=guardrail_name,
-                supported_event_hooks=[_PRE, _POST],
-                event_hook=event_hook,
-                default_on=bool(default_on),
+                supported_event_hooks=list(selfcheck.MODES),
+                event_hook=event_hook or [_PRE, _POST],
+                default_on=sdk.is_default(event_hook) if default_on is None else default_on,
             )
-            self.guard = guard_for(gemma_guard)
+            self.options = options.read(gemma_guard)
+            self._polite_routes = frozenset(self.options.polite)
+            self.guard = guard_of(self.options.path)
+            self._check_itself()
         except (ValueError, TypeError, PluginError) as error:
             raise NotGuarding(f"guardrail {guardrail_name!r}: {error}") from error
+        self._announce()
+
+    def apply_stream_scope(self, stream_scope: Any) -> None:
+        """Refuse to be left out of any call; the proxy asks for it after the constructor."""
+        try:
+            selfcheck.check_stream_scope(stream_scope)
+        except ValueError as error:
+            raise NotGuarding(f"guardrail {self.guardrail_name!r}: {error}") from error
+        super().apply_stream_scope(stream_scope)
 
     def should_run_guardrail(self, data: Any, event_type: GuardrailEventHooks) -> bool:
-        """Also before the call where only the answer is judged: to refuse it while that helps."""
+        """Also before the call where it is judged later: to refuse what cannot be judged then."""
         if super().should_run_guardrail(data, event_type):
             return True
-        return event_type is _PRE and super().should_run_guardrail(data, _POST)
+        if event_type is not _PRE:
+            return False
+        return any(super(GemmaGuard, self).should_run_guardrail(data, e) for e in (_DURING, _POST))
 
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
     ) -> dict[str, Any]:
         """Judge the request, and write redactions into it."""
         del cache
-        path = getattr(user_api_key_dict, "request_route", None)
-        chat.check_supported(data, call_type=call_type, path=path)
-        if super().should_run_guardrail(data, _PRE):
-            messages = chat.asked(data)
-            said = await self._ask(messages, Stage.INPUT, data, user_api_key_dict)
-            (verdict,) = self._heard([said], data, _PRE)
-            chat.put_back(data, verdict, messages)
+        shape = self._shape(data, call_type, user_api_key_dict)
+        if shape is None or not self._judges_now(data, call_type):
+            return data
+        messages = shape.asked(data)
+        call = Call.of(data, user_api_key_dict)
+        (verdict,) = self._heard(
+            [await ask(self.guard, messages, Stage.INPUT, call)], data, _PRE, shape
+        )
+        _put_back(shape, data, verdict, messages)
         return data
+
+    async def async_moderation_hook(
+        self, data: dict[str, Any], user_api_key_dict: Any, call_type: str
+    ) -> Any:
+        """Judge the request while the model answers; what would be redacted is refused."""
+        shape = self._shape(data, call_type, user_api_key_dict)
+        if shape is None:
+            return
+        call = Call.of(data, user_api_key_dict)
+        said = await ask(self.guard, shape.asked(data), Stage.INPUT, call)
+        (verdict,) = self._heard([said], data, _DURING, shape)
+        if verdict.action is Action.REDACT:
+            raise undelivered(verdict)
 
     async def async_post_call_success_hook(
         self, data: dict[str, Any], user_api_key_dict: Any, response: Any
     ) -> Any:
         """Judge every choice of the answer, and write redactions into it."""
-        if not isinstance(response, ModelResponse):
-            raise unsupported("unsupported_answer", "an answer of this kind is not guarded yet")
-        answers = chat.answered(response)
-        asked = data.get("messages") or []
+        shape = of_answer(response)
+        if shape is None:
+            return self._unknown(response, user_api_key_dict)
+        answers = shape.answered(response)
+        if not answers:
+            return response
+        _, *asked = shape.asked(data)
+        call = Call.of(data, user_api_key_dict)
         said = await asyncio.gather(
-            *(self._ask([*asked, a], Stage.OUTPUT, data, user_api_key_dict) for a in answers)
+            *(ask(self.guard, [*asked, answer], Stage.OUTPUT, call) for answer in answers)
         )
-        verdicts = self._heard(said, data, _POST)
+        verdicts = self._heard(said, data, _POST, shape)
         for index, verdict in enumerate(verdicts):
-            chat.rewrite(response, index, verdict, [*asked, answers[index]])
+            _rewrite(shape, response, index, verdict, [*asked, answers[index]])
         return response
+
+    async def async_logging_hook(
+        self, kwargs: dict[str, Any], result: Any, call_type: str
+    ) -> tuple[dict[str, Any], Any]:
+        """Judge both sides of a call that is over, for the record only."""
+        if not self._event_hook_is_event_type(GuardrailEventHooks.logging_only):
+            return kwargs, result
+        said = await afterwards.judged(self.guard, kwargs, result, call_type)
+        return afterwards.logged(self, kwargs, said), result
+
+    async def async_post_call_response_headers_hook(
+        self,
+        data: dict[str, Any],
+        user_api_key_dict: Any,
+        response: Any,
+        request_headers: Any = None,
+        litellm_call_info: Any = None,
+    ) -> dict[str, str] | None:
+        """Name the decisions that were made on this call: the proof that the guard ran."""
+        del user_api_key_dict, response, request_headers, litellm_call_info
+        return evidence.headers(data)
+
+    async def async_pre_call_deployment_hook(
+        self, kwargs: dict[str, Any], call_type: Any
+    ) -> dict[str, Any] | None:
+        """Judge what is asked through the SDK; what a proxy asks was judged as it came in."""
+        if not self._is_of_sdk(kwargs, _PRE):
+            return None
+        key = traffic.key_of(kwargs)
+        sdk.check_named(kwargs)
+        sdk.check_stream(self.guard, kwargs, Call.of(kwargs, key))
+        return await self.async_pre_call_hook(key, None, kwargs, sdk.word(call_type))
 
     async def async_post_call_success_deployment_hook(
         self, request_data: dict[str, Any], response: Any, call_type: Any
     ) -> Any:
-        """Leave what the proxy asked for to the hook above, so that it is judged once."""
-        if request_data.get("proxy_server_request"):
+        """Judge what is answered through the SDK; the hook above judges what a proxy answers."""
+        del call_type
+        if not self._is_of_sdk(request_data, _POST) or of_answer(response) is None:
             return None
-        return await super().async_post_call_success_deployment_hook(
-            request_data, response, call_type
-        )
+        key = traffic.key_of(request_data)
+        return await self.async_post_call_success_hook(request_data, key, response)
 
     async def async_post_call_streaming_iterator_hook(
         self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
-        """Refuse a stream that came although none was asked for; none of it leaves."""
-        del user_api_key_dict, response, request_data
-        raise chat.unstreamed()
-        yield
+        """Let a stream go as it is judged, redacted where the guard says so."""
+        shape = of_stream(getattr(user_api_key_dict, "request_route", None), request_data)
+        _, *asked = shape.asked(request_data)
+        call = Call.of(request_data, user_api_key_dict)
+
+        def over(verdict: Verdict) -> Exception | None:
+            evidence.enter(verdict, self, request_data, _POST)
+            refused = blocked(verdict) if verdict.blocked else None
+            return None if refused is None or self._is_polite(refused) else refused
+
+        async with aclosing(guarded(self.guard, response, asked, call, over=over)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def apply_guardrail(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse the proxy's own test call, which would look like a pass."""
         raise unsupported("unsupported_endpoint", "use `gemma-guard check` to try a text")
 
-    async def _ask(
-        self, messages: Sequence[Mapping[str, Any]], stage: Stage, data: Mapping[str, Any], key: Any
-    ) -> Verdict | Refused:
-        """The verdict, or the refusal where there is none. Whatever fails, fails closed.
+    def _check_itself(self) -> None:
+        selfcheck.check_class(self)
+        selfcheck.check_dispatch(self)
+        stanzas.check_running()
+        for name in self.options.polite:
+            self.guard.routes.resolve(name)
 
-        Returned, not raised: LiteLLM reads an `AttributeError` anywhere among an exception's
-        contexts as the caller's fault.
-        """
-        try:
-            return await self.guard.check(
-                messages=messages,
-                stage=stage,
-                trusted=traffic.trusted(data, key),
-                claimed=traffic.claimed(data),
-                tenant=traffic.tenant(key),
-            )
-        except UsageError as error:
-            return unsupported("invalid_messages", str(error))
-        except Exception as error:  # noqa: BLE001  its message may quote the text: only its name is told
-            logger.error("the guard failed: %s", type(error).__name__)  # noqa: TRY400
-            return unavailable()
+    def _announce(self) -> None:
+        """Shut the door on what is not judged, and say what is."""
+        allowed = tuple(self.options.allow_unguarded)
+        if self.default_on:
+            watch.close(str(self.guardrail_name), allowed)
+        sys.stderr.write(self.announcement + "\n")
+
+    @property
+    def announcement(self) -> str:
+        """What guards which endpoints at which hooks, in a few lines."""
+        whose = "every call" if self.default_on else "calls that name it"
+        first = f"gemma-guard: {self.guardrail_name} judges {whose} by {self.options.path.name}"
+        table = watch.table(self.hooks, tuple(self.options.allow_unguarded))
+        return f"{first} ({self.guard.fingerprint})\n{table}"
+
+    @property
+    def hooks(self) -> list[str]:
+        """The modes it runs in."""
+        return [str(m.value) for m in selfcheck.MODES if self._event_hook_is_event_type(m)]
+
+    def _is_of_sdk(self, data: dict[str, Any], event: GuardrailEventHooks) -> bool:
+        """Whether no hook of a proxy sees this call, and it is to be judged."""
+        return not data.get("proxy_server_request") and self.should_run_guardrail(data, event)
+
+    def _judges_now(self, data: Any, call_type: str) -> bool:
+        """Before the call; also what LiteLLM asks no guardrail about during it."""
+        should = super().should_run_guardrail
+        return should(data, _PRE) or (call_type not in JUDGED_DURING and should(data, _DURING))
+
+    def _shape(self, data: dict[str, Any], call_type: str, key: Any) -> Shape | None:
+        path = getattr(key, "request_route", None)
+        return shape_of(data, call_type=call_type, path=path, allowed=self.options.allow_unguarded)
+
+    def _unknown(self, response: Any, key: Any) -> Any:
+        """An answer of no form that is known: let through only where its path is allowed."""
+        path = getattr(key, "request_route", None) or ""
+        if shape_of({}, call_type="", path=path, allowed=self.options.allow_unguarded) is None:
+            return response
+        raise unsupported("unsupported_answer", "an answer of this kind is not guarded")
 
     def _heard(
-        self, said: Sequence[Verdict | Refused], data: dict[str, Any], event: GuardrailEventHooks
+        self,
+        said: Sequence[Verdict | Refused],
+        data: dict[str, Any],
+        event: GuardrailEventHooks,
+        shape: Shape,
     ) -> list[Verdict]:
         """The verdicts, each entered into the log, if all of them let the call go on."""
         verdicts = [verdict for verdict in said if isinstance(verdict, Verdict)]
         for verdict in verdicts:
-            enter(verdict, self, data, event)
+            evidence.enter(verdict, self, data, event)
         refusals = [answer for answer in said if isinstance(answer, Refused)]
         refusals += [blocked(verdict) for verdict in verdicts if verdict.blocked]
-        if refusals:
-            raise refusals[0]
-        return verdicts
+        if not refusals:
+            return verdicts
+        refused = refusals[0]
+        raise self._polite(refused, data, shape) if self._is_polite(refused) else refused
+
+    def _is_polite(self, refused: Refused) -> bool:
+        """Whether the route that refused has the refusal said as an answer."""
+        return refused.is_of_content and not self._polite_routes.isdisjoint(
+            refused.route.split("+")[:1]
+        )
+
+    def _polite(self, refused: Refused, data: dict[str, Any], shape: Shape) -> Exception:
+        """What LiteLLM answers as if the model had refused; elsewhere the refusal itself."""
+        if shape not in SPOKEN:
+            return refused
+        return ModifyResponseException(
+            message=refused.said,
+            model=str(data.get("model")),
+            request_data=data,
+            guardrail_name=self.guardrail_name,
+        )
 
 
-def _check_edits_are_kept(options: Mapping[str, Any]) -> None:
-    for name in _LOSES_REDACTIONS:
-        if options.get(name):
-            raise ConfigError(f"litellm_params.{name}: LiteLLM would drop what was redacted")
+def _put_back(
+    shape: Shape, data: dict[str, Any], verdict: Verdict, judged: Sequence[Message]
+) -> None:
+    """Write what `verdict` redacted into the request; raises where it has no place there."""
+    if verdict.action is not Action.REDACT:
+        return
+    beside, *messages = verdict.apply(judged)
+    if beside != judged[0]:
+        raise undelivered(verdict)
+    shape.put_back(data, messages)
+
+
+def _rewrite(
+    shape: Shape, response: Any, index: int, verdict: Verdict, judged: Sequence[Message]
+) -> None:
+    """Write what `verdict` redacted into an answer; raises where it has no place there."""
+    if verdict.action is not Action.REDACT:
+        return
+    if not shape.rewrite(response, index, verdict.apply(judged)[-1]):
+        raise undelivered(verdict)

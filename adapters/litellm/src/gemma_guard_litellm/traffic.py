@@ -1,4 +1,4 @@
-"""A proxy request → the fields a route matches on: what the proxy knows, what the caller says.
+"""A call → the fields a route matches on: what the proxy knows, what the caller says.
 
 Also whose scores are known already.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 _BUCKETS = ("metadata", "litellm_metadata")
@@ -43,6 +44,23 @@ def tenant(key: Any) -> str:
     """The team of the authenticated `key`, or the key: how fast an answer comes tells no other."""
     owners = (getattr(key, name, None) for name in ("team_id", "token"))
     return next((owner for owner in owners if owner and isinstance(owner, str)), "")
+
+
+def key_of(data: Mapping[str, Any]) -> SimpleNamespace:
+    """The authenticated key, of what the proxy wrote into a call's metadata; else an empty one."""
+    stamped = {
+        name.removeprefix(f"{_PROXYS_OWN}_"): value
+        for bucket in _BUCKETS
+        for name, value in (data.get(bucket) or {}).items()
+        if name.startswith(f"{_PROXYS_OWN}_")
+    }
+    return SimpleNamespace(
+        key_alias=stamped.get("alias"),
+        team_alias=stamped.get("team_alias"),
+        team_id=stamped.get("team_id"),
+        token=stamped.get("hash"),
+        request_route=stamped.get("request_route"),
+    )
 
 
 def _names(model: Any) -> list[Any]:

@@ -45,6 +45,18 @@ class Completion(BaseModel):
     choices: list[Choice]
 
 
+class Written(BaseModel):
+    """One of `Writing`."""
+
+    text: str
+
+
+class Writing(BaseModel):
+    """OpenAI: `/v1/completions`, asked for words."""
+
+    choices: Annotated[list[Written], Field(min_length=1)]
+
+
 class LabelScores(BaseModel):
     """SGLang 0.5.23: `/v1/score` with `return_token_logprobs`."""
 

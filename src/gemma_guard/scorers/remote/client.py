@@ -64,6 +64,7 @@ class Client:
             limits=httpx.Limits(max_connections=access.most_at_once),
         )
         self._checking: asyncio.Task[None] | None = None
+        self.most_tokens: int | None = None
 
     async def post(self, path: str, body: Mapping[str, Any], deadline: float) -> bytes:
         """The answer of the first server that gives one; raises `ScoringError` by `deadline`."""
@@ -120,7 +121,7 @@ class Client:
         for endpoint in self._endpoints:
             served = await self._served(endpoint)
             if served is not None:
-                _check_model(served, model, context, endpoint.url)
+                self.most_tokens = _most_tokens(served, model, context, endpoint.url)
         self._checking = asyncio.create_task(self._check())
         return self
 
@@ -187,10 +188,12 @@ def _check_status(response: httpx.Response, endpoint: Endpoint) -> None:
     raise _Again(Overloaded(said) if is_full else ScoringFailed(said))
 
 
-def _check_model(served: answers.Models, model: str, context: int, url: str) -> None:
+def _most_tokens(served: answers.Models, model: str, context: int, url: str) -> int | None:
+    """How long a prompt may be, where it says so."""
     found = {one.id: one for one in served.data}
     if model not in found:
         raise ConfigError(f"{url} serves {', '.join(sorted(found)) or 'nothing'}, not {model!r}")
     most = found[model].max_model_len
     if most is not None and most < context:
         raise ConfigError(f"{url} takes {most} tokens and would cut off more: set context: {most}")
+    return most

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from gemma_guard.errors import ConfigError, ScoringFailed, unknown
+from gemma_guard.records import logger
 from gemma_guard.scorers.remote import answers
 from gemma_guard.scorers.shieldgemma.engine import Question, Reading
 
@@ -82,7 +83,7 @@ class Completions:
     """OpenAI's `/v1/completions` with logprobs, one token long: any server that takes token ids.
 
     Of a label that is not among the `top` likeliest tokens only a bound is known: it is no likelier
-    than the last of those, nor than all that they leave. The bound stands for it.
+    than the last of those, nor than all that they leave. The bound stands for it, and is logged.
     """
 
     path: str = "/v1/completions"
@@ -141,7 +142,7 @@ class Score:
         ]
 
 
-DIALECTS: Mapping[str, Dialect] = {
+DIALECTS: dict[str, Dialect] = {
     "vllm": GenerativeScoring(),
     "completions": Completions(),
     "sglang": Score(),
@@ -170,6 +171,11 @@ def _of_top(top: Mapping[str, float]) -> Reading:
     yes, no = top.get("Yes"), top.get("No")
     if yes is None and no is None:
         raise ScoringFailed(f"neither Yes nor No is among the {len(top)} likeliest tokens")
+    if yes is None or no is None:
+        missing = "Yes" if yes is None else "No"
+        logger.warning(
+            "%s is not among the %s likeliest tokens: a bound is used", missing, len(top)
+        )
     left = 1 - sum(map(math.exp, top.values()))
     most = min(*top.values(), math.log(max(left, _TINY)))
     mass = sum(math.exp(found) for found in (yes, no) if found is not None)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gemma_guard.errors import ConfigError, NotServing, ScoringFailed
+from gemma_guard.errors import Cause, ConfigError, NotServing, ScoringFailed, TextRefused
 from gemma_guard.policy import Policy
 from gemma_guard.portal import Portal
 from gemma_guard.prompt import template as template_called
-from gemma_guard.scorer import Priority, Probe
+from gemma_guard.scorer import Check, Priority, Probe
+from gemma_guard.scorers.remote.answers import Writing, read
 from gemma_guard.scorers.remote.client import Access, Client
-from gemma_guard.scorers.remote.dialects import Asking
+from gemma_guard.scorers.remote.dialects import Asking, Dialect
 from gemma_guard.scorers.remote.dialects import dialect as dialect_called
 from gemma_guard.scorers.remote.endpoints import endpoints
+from gemma_guard.scorers.remote.trial import cuts_silently, trial
 from gemma_guard.scorers.shieldgemma.engine import Question, Reading
+from gemma_guard.scorers.shieldgemma.licence import LICENCE
 from gemma_guard.scorers.shieldgemma.scores import scores
 from gemma_guard.scorers.shieldgemma.tokens import Encoder, tokenizer_for_text
 from gemma_guard.verdict import Score, Stage
@@ -73,6 +76,48 @@ class Remote:
         sent = self._dialect_name, self._model, self._template.fingerprint, self._tokens
         return "-".join(("remote", *sent, str(self._context)))
 
+    def describe(self) -> Mapping[str, str]:
+        """What it asks, and where."""
+        yes, no = self._encoder.answers
+        return {
+            "model": self._model,
+            "servers": ", ".join(endpoint.url for endpoint in self._endpoints),
+            "dialect": f"{self._dialect_name} ({self._dialect.path}), not yet run on a live server",
+            "template": self._template.fingerprint,
+            "tokens": f"Yes {yes}, No {no}; tokenizer {self._tokens}, {self._context} at most",
+            "licence": LICENCE,
+        }
+
+    async def examine(self, *, deadline: float) -> Sequence[Check]:
+        """Ids, softmax, truncation and label mass on the live server."""
+        client = self._opened()
+        asking = Asking(self._model, *self._encoder.answers)
+
+        async def ask(question: Question, asking: Asking, way: Dialect) -> list[Reading]:
+            return await self._read(client, question, asking, deadline, way)
+
+        async def all_checks() -> list[Check]:
+            checks = await trial(ask, self._encoder, asking, self._dialect)
+            if client.most_tokens:
+                most = client.most_tokens
+                checks.append(await cuts_silently(ask, asking, self._dialect, most))
+            return checks
+
+        return await asyncio.wrap_future(self._portal.submit(all_checks()))
+
+    async def reason(self, probe: Probe, /, *, tokens: int, deadline: float) -> str:
+        """The generating mode, by `/v1/completions`, which all three engines have."""
+        client = self._opened()
+        _, question = self._encoder.questions(probe)[0]
+        prompt = (*question.prefix, *question.suffixes[0])
+        if len(prompt) + tokens > self._context:
+            room = f"{len(prompt)} tokens of {self._context} leave no {tokens} to write"
+            raise TextRefused(Cause.TOO_LONG, room)
+        body = {"model": self._model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+        posting = self._portal.submit(client.post("/v1/completions", body, deadline))
+        told = await asyncio.wrap_future(posting)
+        return read(Writing, told).choices[0].text
+
     def judges(self, policy: Policy, stage: Stage, /) -> bool:
         """Any guideline, at the stages that the template has words for."""
         return policy.guideline is not None and stage in self._template.forms
@@ -82,9 +127,7 @@ class Remote:
     ) -> list[tuple[Score, ...]]:
         """One tuple per probe; a long text is judged in windows, and the worst one counts."""
         del priority  # servers refuse one unless they were started for it
-        client = self._client
-        if client is None:
-            raise NotServing("remote is closed")
+        client = self._opened()
         scoring = self._portal.submit(self._scored(client, probes, deadline))
         try:
             return await asyncio.wrap_future(scoring)
@@ -93,6 +136,11 @@ class Remote:
             if self._client is client or (task and task.cancelling()):
                 raise
             raise NotServing("remote was closed") from None
+
+    def _opened(self) -> Client:
+        if self._client is None:
+            raise NotServing("remote is closed")
+        return self._client
 
     async def _scored(
         self, client: Client, probes: Sequence[Probe], deadline: float
@@ -107,16 +155,17 @@ class Remote:
     async def _probed(self, client: Client, probe: Probe, deadline: float) -> tuple[Score, ...]:
         asked = await asyncio.to_thread(self._encoder.questions, probe)
         asking = Asking(self._model, *self._encoder.answers, salt=_salt(probe.tenant))
-        reading = (self._read(client, question, asking, deadline) for _, question in asked)
+        way = self._dialect
+        reading = (self._read(client, question, asking, deadline, way) for _, question in asked)
         readings = await asyncio.gather(*reading)
         return scores(probe.policies, [window for window, _ in asked], readings)
 
     async def _read(
-        self, client: Client, question: Question, asking: Asking, deadline: float
+        self, client: Client, question: Question, asking: Asking, deadline: float, way: Dialect
     ) -> list[Reading]:
-        bodies = self._dialect.bodies(question, asking)
-        told = [await client.post(self._dialect.path, body, deadline) for body in bodies]
-        readings = self._dialect.readings(told)
+        bodies = way.bodies(question, asking)
+        told = [await client.post(way.path, body, deadline) for body in bodies]
+        readings = way.readings(told)
         if len(readings) != len(question.suffixes):
             count = f"{len(readings)} answers to {len(question.suffixes)} questions"
             raise ScoringFailed(f"the server gives {count}")

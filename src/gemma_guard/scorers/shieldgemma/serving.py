@@ -71,14 +71,19 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
 
 
-def _end_with_the_parent() -> None:
-    """Leave it to the parent when to end: a Ctrl-C or a service manager signals the whole group."""
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, signal.SIG_IGN)
+def end_with_the_parent() -> None:
+    """Have the kernel kill this process where the thread that started it ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _leave_signals_to_the_parent() -> None:
+    """A Ctrl-C or a service manager signals the whole group; the parent has a queue to answer."""
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+
+
 if __name__ == "__main__":
-    _end_with_the_parent()
+    _leave_signals_to_the_parent()
+    end_with_the_parent()
     serve(Connection(int(sys.argv[1])))

@@ -98,9 +98,10 @@ class Worker:
         child = self._child
         return child.pid if child else None
 
-    def ready(self) -> None:
-        """Return once it can be asked, or is closed."""
+    def ready(self) -> bool:
+        """Wait until it can be asked; False once it is closed."""
         self._awake.wait()
+        return self._child is not None
 
     def __call__(self, questions: Sequence[Question]) -> Sequence[tuple[Reading, ...]]:
         """What the engine reads in `questions`."""

@@ -196,6 +196,11 @@ def test_the_bound_of_a_missing_label_is_never_below_what_it_stands_for(
     assert bounded <= min(top.values()) + 1e-9
 
 
+def test_a_bound_is_logged_by_the_label_it_stands_for(caplog: pytest.LogCaptureFixture) -> None:
+    Completions().readings([completion({"Yes": -0.1, "Maybe": -3.0})])
+    assert "No is not among the 2 likeliest tokens: a bound is used" in caplog.text
+
+
 def test_neither_label_among_the_likeliest_is_no_answer() -> None:
     with pytest.raises(ScoringFailed, match="neither Yes nor No is among the 2 likeliest"):
         Completions().readings([completion({"Maybe": -0.1, "sure": -3.0})])

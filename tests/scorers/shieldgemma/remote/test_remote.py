@@ -11,17 +11,22 @@ import hashlib
 import json
 import math
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from gemma_guard import (
     Action,
@@ -38,13 +43,18 @@ from gemma_guard import (
     ScoringError,
     ScoringFailed,
     Stage,
+    TextRefused,
     Unreachable,
     plugins,
 )
 from gemma_guard.packs import default
 from gemma_guard.prompt import template
+from gemma_guard.scorer import Check
+from gemma_guard.scorers.remote import dialects
+from gemma_guard.scorers.remote.dialects import Completions
 from gemma_guard.scorers.remote.endpoints import endpoints, pick
 from gemma_guard.scorers.remote.scorer import Remote
+from gemma_guard.scorers.shieldgemma import ShieldGemma
 from gemma_guard.scorers.shieldgemma.engine import Reading
 from gemma_guard.scorers.shieldgemma.scores import scores
 from gemma_guard.scorers.shieldgemma.tokens import Encoder, tokenizer_for_text
@@ -79,10 +89,14 @@ class Server:
 
     def __init__(self, *, model: str = "shieldgemma", most_tokens: int = 8192) -> None:
         self.model, self.most_tokens = model, most_tokens
+        self.logprobs: Callable[[Ids], dict[str, float]] = logprobs
         self.before: Callable[[str], int | None] = lambda _path: None
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.longest = 0
+        self.labels: dict[int, str] = {}
+        self.is_broken = False
+        self.refuses_over = 10**6
         self._arrived = threading.Semaphore(0)
         self._http = Quiet(("127.0.0.1", 0), self._responder())
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
@@ -118,8 +132,11 @@ class Server:
                 if status == HANG_UP:
                     self.close_connection = True
                     return
-                told = {"error": {"message": CANARY}} if status else server.answer(self.path, body)
-                self._send(status or 200, told)
+                told = None if status else server.answer(self.path, body)
+                if told is None:
+                    self._send(status or 400, {"error": {"message": CANARY}})
+                else:
+                    self._send(200, told)
 
             def _send(self, status: int, told: Any) -> None:
                 written = json.dumps(told).encode()
@@ -134,23 +151,38 @@ class Server:
         return Responder
 
     def answer(self, path: str, body: dict[str, Any]) -> Any:
+        if path == "/v1/completions" and "logprobs" not in body:
+            return {"choices": [{"index": 0, "text": f"Yes.\nBecause of {body['max_tokens']}."}]}
         if path == "/v1/completions":
             found = [self._read(prompt) for prompt in body["prompt"]]
             return {"choices": [_choice(i, row, body["logprobs"]) for i, row in enumerate(found)]}
-        found = [self._read([*body["query"], *item]) for item in body["items"]]
-        both = [(row["Yes"], row["No"]) for row in found]
+        prompts = [[*body["query"], *item] for item in body["items"]]
+        if max(map(len, prompts)) > self.refuses_over:
+            return None
+        found = [self._read(prompt) for prompt in prompts]
+        one, other = (self.labels.get(i, "") for i in body["label_token_ids"])
+        both = [(row[one], row[other]) for row in found]
         if path == "/v1/score":
             return {"scores": [_softmax(*row) for row in both], "token_logprobs": both}
         assert path == "/generative_scoring"
-        data = [{"index": i, "score": _softmax(*row)[0]} for i, row in enumerate(both)]
+        of_labels = body["apply_softmax"] and not self.is_broken
+        shares = [_softmax(*row)[0] if of_labels else math.exp(row[0]) for row in both]
+        data = [{"index": i, "score": share} for i, share in enumerate(shares)]
         return {"object": "list", "data": data}
 
     def _read(self, ids: Ids) -> dict[str, float]:
         self.longest = max(self.longest, len(ids))
-        return logprobs(ids[: self.most_tokens])
+        return self.logprobs(ids[: self.most_tokens])
 
 
 HANG_UP = -1
+
+
+def labels(tokenizer: Path) -> dict[int, str]:
+    """Which ids stand for which label."""
+    vocabulary = Tokenizer.from_file(str(tokenizer))
+    found = {vocabulary.token_to_id(label): label for label in ("Yes", "No")}
+    return {token: label for token, label in found.items() if token is not None}
 
 
 def _softmax(yes: float, no: float) -> tuple[float, float]:
@@ -182,6 +214,8 @@ def server() -> Iterator[Server]:
 def remote(server: Server, small_tokenizer: Path) -> Callable[..., Remote]:
     def made(*more: Server, **options: Any) -> Remote:
         urls = [one.url for one in (server, *more)]
+        for one in (server, *more):
+            one.labels = labels(small_tokenizer)
         given = {"tokenizer": str(small_tokenizer), **options}
         return Remote("shieldgemma", given.pop("urls", urls), **given)
 
@@ -232,6 +266,41 @@ def test_a_text_scores_there_what_it_scores_here(
             assert one.margin == pytest.approx(other.margin, abs=1e-6)
 
     asyncio.run(both())
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_model_scores_behind_a_server_what_it_scores_in_a_process_of_ours(
+    server: Server,
+    remote: Callable[..., Remote],
+    gemma: ShieldGemma,
+    make_model: Callable[[int], Any],
+    small_tokenizer: Path,
+    dialect: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(dialects.DIALECTS, "completions", Completions(top=10**6))
+    server.logprobs = of_model(make_model(0), small_tokenizer)
+    probes = [Probe("hello", FOUR), Probe("hello", FOUR, Stage.OUTPUT, "The train leaves at nine.")]
+    async with remote(dialect=dialect) as scorer:
+        there = await asked(scorer, *probes, seconds=300)
+    deadline = time.monotonic() + 300
+    here = await gemma.score(probes, deadline=deadline, priority=Priority.LIVE)
+    for one, other in zip(chain(*there), chain(*here), strict=True):
+        assert one.violation == pytest.approx(other.violation, abs=1e-4)
+        assert one.margin == pytest.approx(other.margin, abs=1e-3)
+
+
+def of_model(model: Any, tokenizer: Path) -> Callable[[Ids], dict[str, float]]:
+    """What an engine computes: the log-probability of every token that may come next."""
+    vocabulary = Tokenizer.from_file(str(tokenizer)).get_vocab()
+
+    @torch.inference_mode()
+    def of(ids: Ids) -> dict[str, float]:
+        logits = model(torch.tensor([list(ids)])).logits[0, -1]
+        found = torch.log_softmax(logits.double(), -1).tolist()
+        return {token: found[i] for token, i in vocabulary.items()}
+
+    return of
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -500,12 +569,144 @@ async def test_a_guard_judges_by_it(server: Server, small_tokenizer: Path, tmp_p
         f" tokenizer: '{small_tokenizer}'}}\n"
         "routes: {default: {packs: [default], scorer: judge}}\n"
     )
+    server.labels = labels(small_tokenizer)
     async with Guard.from_config(file, sinks=()) as guard:
         verdict = await guard.check("hello")
     assert verdict.status == "scored"
     assert len(verdict.scores) == 4
     assert verdict.unvalidated
     assert verdict.action in Action
+
+
+# examining
+
+
+async def checked(scorer: Remote) -> dict[str, Check]:
+    async with scorer:
+        found = await scorer.examine(deadline=time.monotonic() + 30)
+    return {check.name: check for check in found}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_server_that_keeps_to_its_dialect_is_found_well(
+    remote: Callable[..., Remote], dialect: str
+) -> None:
+    found = await checked(remote(dialect=dialect))
+    assert not found.pop("token ids").is_well  # the small tokenizer has ids of its own
+    assert all(check.is_well for check in found.values()), found
+    assert {"label mass", "truncation"} <= set(found)
+
+
+async def test_a_server_that_leaves_the_softmax_out_is_found_out(
+    server: Server, remote: Callable[..., Remote]
+) -> None:
+    server.is_broken = True
+    found = await checked(remote())
+    assert not found["labels"].is_well
+    assert not found["softmax"].is_well
+
+
+async def test_prompts_that_a_server_cuts_off_in_silence_are_told(
+    server: Server, remote: Callable[..., Remote]
+) -> None:
+    server.most_tokens = 1024
+    found = await checked(remote(context=1024))
+    assert "cut off in silence" in found["truncation"].detail
+
+
+async def test_a_server_that_refuses_long_prompts_is_told(
+    server: Server, remote: Callable[..., Remote]
+) -> None:
+    server.refuses_over = server.most_tokens = 1024
+    found = await checked(remote(context=1024))
+    assert found["truncation"].detail == "more than 1024 tokens are refused"
+
+
+def test_what_it_describes_names_model_servers_template_and_licence(
+    server: Server, remote: Callable[..., Remote]
+) -> None:
+    told = remote().describe()
+    assert told["model"] == "shieldgemma"
+    assert told["servers"] == server.url
+    assert told["template"] == template("hf-chat").fingerprint
+    assert "Gemma Terms of Use" in told["licence"]
+
+
+def doctor(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "gemma-guard"), "doctor", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_doctor_examines_a_server_by_its_url(
+    server: Server, remote: Callable[..., Remote], real_tokenizer: Path
+) -> None:
+    remote()
+    server.labels = {3553: "Yes", 1294: "No"}
+    named = ("--model", "shieldgemma", "--tokenizer", str(real_tokenizer))
+    done = doctor("--remote", server.url, *named)
+    assert "token ids    ok: Yes 3553, No 1294" in done.stdout, done.stderr
+    assert "label mass   ok" in done.stdout
+    assert "not yet run on a live server" in done.stdout
+
+
+def test_doctor_says_that_a_server_is_not_there(small_tokenizer: Path) -> None:
+    done = doctor("--remote", down(), "--tokenizer", str(small_tokenizer))
+    assert done.returncode == 1
+    assert "remote: NOT WELL: unreachable" in done.stdout
+
+
+# words
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_the_model_says_why_in_its_own_words_and_is_held_to_their_number(
+    server: Server, remote: Callable[..., Remote], dialect: str
+) -> None:
+    async with remote(dialect=dialect) as scorer:
+        probe = Probe("hello", FOUR[:1])
+        told = await scorer.reason(probe, tokens=40, deadline=time.monotonic() + 30)
+    assert told == "Yes.\nBecause of 40."
+    assert server.bodies[-1]["max_tokens"] == 40
+
+
+async def test_a_text_that_leaves_no_room_for_words_is_refused_before_it_is_sent(
+    server: Server, remote: Callable[..., Remote]
+) -> None:
+    server.most_tokens = 1024
+    async with remote(context=1024) as scorer:
+        probe = Probe("the library opens at nine " * 60, FOUR[:1])
+        with pytest.raises(TextRefused, match="leave no 200 to write"):
+            await scorer.reason(probe, tokens=200, deadline=time.monotonic() + 30)
+    assert not server.bodies
+
+
+async def test_explain_asks_for_words_apart_from_the_verdict(
+    server: Server, small_tokenizer: Path, tmp_path: Path
+) -> None:
+    server.labels = labels(small_tokenizer)
+    written = {
+        "scorers": {
+            "judge": {
+                "type": "remote",
+                "model": "shieldgemma",
+                "urls": server.url,
+                "tokenizer": str(small_tokenizer),
+            }
+        },
+        "routes": {"default": {"packs": ["default"], "scorer": "judge"}},
+    }
+    (tmp_path / "guard.yaml").write_text(json.dumps(written))
+    command = [str(Path(sys.executable).parent / "gemma-guard"), "explain", "hello", "-c"]
+    command += [str(tmp_path / "guard.yaml"), "--policy", "harassment"]
+    quiet = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    asked_before = len(server.bodies)
+    spoken = await asyncio.to_thread(
+        subprocess.run, [*command, "--reasoning"], capture_output=True, text=True
+    )
+    assert asked_before == 1
+    assert "own words" not in quiet.stdout
+    assert 'asked      "No Harassment": The prompt shall not' in spoken.stdout, spoken.stderr
+    assert "    Because of 256." in spoken.stdout
 
 
 # deciding

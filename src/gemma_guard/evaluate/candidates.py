@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from gemma_guard import plugins, settings
 from gemma_guard.configuration import Settings, Upkeep
-from gemma_guard.errors import ConfigError
+from gemma_guard.evaluate.yamledit import set_at
 from gemma_guard.guard import Guard
 from gemma_guard.policy import Bands
 from gemma_guard.route import DEFAULT, Route, Routes
@@ -22,16 +21,18 @@ PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class Candidate:
     """A guard with one route, for judging rows: it records and remembers nothing.
 
-    `origin` says where the configuration came from, `text` is that configuration as it stands.
+    `origin` says where the configuration came from, `text` is that configuration, with the judge
+    that was asked for, and `file` the path it was read from, if any.
     """
 
     guard: Guard
     route: Route
     origin: str
     text: str
+    file: Path | None = None
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -60,13 +61,13 @@ class Bench:
         }
 
 
-def bench(
+def candidate(
     config: Path | None,
     *,
     scorer: str | None = None,
     route: str | None = None,
     is_raw: bool = False,
-) -> Bench:
+) -> Candidate:
     """The route of a guard.yaml, or of what is shipped; `scorer` replaces its judge.
 
     Without a file, a scorer comes with the pack of its name if there is one. `is_raw` leaves its
@@ -74,31 +75,22 @@ def bench(
     once, which is the evaluation's doing and not the traffic's.
     """
     text = read_text(config) if config else _shipped(scorer)
-    origin = str(config) if config else "what is shipped"
-    asked = _with_judge(text, route or DEFAULT, scorer) if config and scorer else text
+    name, origin = route or DEFAULT, str(config) if config else "what is shipped"
     beside = config.parent if config else None
-    loaded = settings.loads(asked, source=origin, beside=beside)
-    alone = _alone(loaded, loaded.routes.named(route or DEFAULT), is_raw=is_raw)
+    loaded = settings.loads(text, source=origin, beside=beside)
+    if config and scorer and loaded.routes.named(name):
+        text = set_at(text, ("routes", name, "scorer"), scorer)
+        loaded = settings.loads(text, source=origin, beside=beside)
+    alone = _alone(loaded, loaded.routes.named(name), is_raw=is_raw)
     guard = Guard(alone, sinks=())
-    return Bench(guard, guard.routes.named(route or DEFAULT), origin, text)
+    return Candidate(guard, guard.routes.named(name), origin, text, config)
 
 
 def _shipped(scorer: str | None) -> str:
     if scorer is None:
-        return settings.SHIPPED + "\n"
+        return dump(yaml.safe_load(settings.SHIPPED))
     pack = scorer if scorer in plugins.available("packs") else "default"
-    return f"routes:\n  default:\n    packs: [{pack}]\n    scorer: {scorer}\n"
-
-
-def _with_judge(text: str, route: str, scorer: str) -> str:
-    written: Any = yaml.safe_load(text)
-    try:
-        written["routes"][route]["scorer"] = scorer
-    except (KeyError, TypeError):
-        raise ConfigError(
-            f"routes.{route}: there is no such route to judge with {scorer}"
-        ) from None
-    return dump(written)
+    return dump({"routes": {DEFAULT: {"packs": [pack], "scorer": scorer}}})
 
 
 def _alone(loaded: Settings, route: Route, *, is_raw: bool) -> Settings:

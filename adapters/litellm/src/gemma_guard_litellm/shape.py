@@ -1,0 +1,37 @@
+"""How an endpoint writes requests and answers, and how they read as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Message: TypeAlias = dict[str, Any]
+Request: TypeAlias = dict[str, Any]
+
+
+def nothing(_: Any) -> list[Message]:
+    """The messages of an answer that holds no text."""
+    return []
+
+
+def nowhere(answer: Any, index: int, redacted: Message) -> bool:
+    """Write no answer."""
+    del answer, index, redacted
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One endpoint's form of a conversation.
+
+    `asked`: the request as messages, the first of them what stands beside the conversation.
+    `put_back`: writes the messages after that first one, as redacted, into the request.
+    `answered`: every answer as a message; none where the answer holds no text.
+    `rewrite`: writes one answer as redacted; False where it has no place to be written to.
+    """
+
+    asked: Callable[[Mapping[str, Any]], list[Message]]
+    put_back: Callable[[Request, Sequence[Message]], None]
+    answered: Callable[[Any], list[Message]] = nothing
+    rewrite: Callable[[Any, int, Message], bool] = nowhere

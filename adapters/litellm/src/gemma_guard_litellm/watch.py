@@ -1,0 +1,70 @@
+"""What guards this proxy, and the door in front of it."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gemma_guard_litellm.door import Door
+from gemma_guard_litellm.endpoints import FAMILIES, Label, family, real_paths
+
+_JUDGES = {
+    "pre_call": "input",
+    "during_call": "input",
+    "post_call": "output",
+    "logging_only": "both, for the record,",
+}
+_allowed: dict[str, tuple[str, ...]] = {}
+"""What each guardrail that judges every call allows, by the guardrail's name."""
+
+
+def close(name: str, allowed: tuple[str, ...]) -> None:
+    """Turn away what reaches a model unjudged, but for what this guardrail allows."""
+    app = _app()
+    if app is None:
+        return
+    if not _allowed:
+        _put_in_front(app)
+    _allowed[name] = allowed
+
+
+def allowed() -> Iterator[str]:
+    """What may pass although nobody judges it."""
+    return (one for names in _allowed.values() for one in names)
+
+
+def _put_in_front(app: Any) -> None:
+    """Outermost: a path is refused however a router would read it."""
+    if app.middleware_stack is None:
+        app.middleware_stack = app.build_middleware_stack()
+    app.middleware_stack = Door(app.middleware_stack, allowed)
+
+
+def _app() -> Any:
+    return getattr(sys.modules.get("litellm.proxy.proxy_server"), "app", None)
+
+
+def table(hooks: Sequence[str], allows: tuple[str, ...] = ()) -> str:
+    """Every family of endpoints, as it is treated where `hooks` run."""
+    rows = defaultdict(list)
+    for one in FAMILIES:
+        rows[_treated(one.label, is_allowed=one.name in allows)].append(one.name)
+    lines = [f"  {treated:<22}{' '.join(names)}" for treated, names in rows.items()]
+    judged = ", ".join(f"{_JUDGES[hook]} at {hook}" for hook in hooks)
+    paths = [f"  allowed unguarded     {one}" for one in allows if one.startswith("/")]
+    return "\n".join([f"  judged                {judged}", *lines, *paths])
+
+
+def _treated(label: Label, *, is_allowed: bool) -> str:
+    if label is Label.UNGUARDED:
+        return "allowed unguarded" if is_allowed else "refused"
+    return str(label)
+
+
+def unknown_paths() -> list[str]:
+    """The proxy's own routes to a model that no family here knows: refused, and worth a look."""
+    app = _app()
+    found = () if app is None else real_paths(app)
+    return sorted({path for method, path in found if family(method, path).name == "other"})

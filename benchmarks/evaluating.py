@@ -1,0 +1,163 @@
+"""What evaluation costs, and whether its intervals and bounds hold as often as they say.
+
+    python benchmarks/evaluating.py
+
+Prints the figures and writes them to results/evaluating.json.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from gemma_guard.evaluate import curves
+from gemma_guard.evaluate.conformal import alarms_at_most, missing_at_most
+from gemma_guard.evaluate.intervals import Interval, counted
+from gemma_guard.evaluate.results import Codes, Floats
+
+WORDS = ("tickets", "train", "weather", "museum", "what", "dinner", "rice", "idiot", "vermin")
+SIZES = (10_000, 100_000, 400_000)
+REPEATS = 3_000
+DRAWS = 1_000
+
+# rows, share of violations, distance between the two kinds in standard deviations
+SHAPES = ((1_000, 0.15, 1.5), (2_000, 0.1, 2.0), (846, 0.3, 1.3), (10_000, 0.02, 2.0))
+
+
+def rows(count: int) -> Iterator[str]:
+    draw = random.Random(1)  # noqa: S311  texts, not secrets
+    for number in range(count):
+        text = " ".join(draw.choices(WORDS, k=draw.randint(5, 40)))
+        harmful = int(("idiot" in text) != (draw.random() < 0.1))
+        labels = {
+            "harmful": harmful,
+            "harassment": int("idiot" in text),
+            "hate_speech": int("vermin" in text),
+            "dangerous_content": 0,
+            "sexually_explicit": 0,
+        }
+        yield json.dumps({"text": text, "labels": labels, "source": "abc"[number % 3]}) + "\n"
+
+
+def one_evaluation(count: int) -> dict[str, float]:
+    """`gemma-guard eval` with the keyword scorer, as a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(rows(count))
+        command = [
+            str(Path(sys.executable).parent / "gemma-guard"),
+            *("eval", str(path), "--scorer", "fake", "--json"),
+        ]
+        began = time.perf_counter()
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, used = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"eval failed: {status}")
+    return {
+        "s": round(time.perf_counter() - began, 1),
+        "cpu_s": round(used.ru_utime + used.ru_stime, 1),
+        "peak_rss_mb": used.ru_maxrss // 1024,
+    }
+
+
+def costs() -> dict[str, Any]:
+    found = {f"{size}_rows": one_evaluation(size) for size in SIZES}
+    first, last = found[f"{SIZES[0]}_rows"], found[f"{SIZES[-1]}_rows"]
+    grown = last["peak_rss_mb"] - first["peak_rss_mb"]
+    return {**found, "bytes_a_row": round(grown * 2**20 / (SIZES[-1] - SIZES[0]))}
+
+
+def drawn(
+    draw: np.random.Generator, count: int, share: float, apart: float
+) -> tuple[Codes, Floats]:
+    label = (draw.random(count) < share).astype(np.int8)
+    return label, draw.normal(size=count) + apart * label
+
+
+def coverage() -> dict[str, Any]:
+    """How often an interval at 95 % holds the truth."""
+    found: dict[str, Any] = {"simulations_each": REPEATS, "error": round(_error(REPEATS), 4)}
+    kinds: tuple[tuple[str, Callable[[Codes, Floats], Interval], Any], ...] = (
+        ("au_prc", curves.au_prc, average_precision_score),
+        ("auroc", curves.auroc, roc_auc_score),
+    )
+    for name, figure, exact in kinds:
+        held = {}
+        for count, share, apart in SHAPES:
+            draw = np.random.default_rng(1)
+            truth = float(exact(*drawn(draw, 6_000_000, share, apart)))
+            hits = (figure(*drawn(draw, count, share, apart)) for _ in range(REPEATS))
+            inside = sum(hit.low <= truth <= hit.high for hit in hits)
+            held[f"{count} rows, {share:g} violations, truth {truth:.3f}"] = inside / REPEATS
+        found[name] = {**held, "mean": float(np.mean(list(held.values())))}
+    found["shares"] = shares()
+    found["recall_at_1_percent"] = recall_at_one_percent()
+    return found
+
+
+def shares() -> dict[str, float]:
+    """Over truths from 0.2 % to 98 %, as many near each end as near the middle of a log scale."""
+    draw, count = np.random.default_rng(2), 100_000
+    odds = draw.uniform(math.log(0.002 / 0.998), math.log(0.98 / 0.02), count)
+    truths, sizes = 1 / (1 + np.exp(-odds)), draw.integers(200, 5_000, count)
+    hits = draw.binomial(sizes, truths)
+    cases = zip(truths, sizes, hits, strict=True)
+    inside = sum(_holds(counted(int(hit), int(size)), truth) for truth, size, hit in cases)
+    return {"mean": inside / count}
+
+
+def recall_at_one_percent() -> dict[str, float]:
+    held = {}
+    for count, share, apart in SHAPES:
+        draw = np.random.default_rng(3)
+        label, score = drawn(draw, 6_000_000, share, apart)
+        threshold = np.quantile(score[label == 0], 0.99)
+        truth, inside = float((score[label == 1] > threshold).mean()), 0
+        for _ in range(REPEATS):
+            found = curves.recall_at(*drawn(draw, count, share, apart), 0.01)
+            inside += found is not None and _holds(found, truth)
+        held[f"{count} rows, {share:g} violations, truth {truth:.3f}"] = inside / REPEATS
+    return {**held, "mean": float(np.mean(list(held.values())))}
+
+
+def bounds() -> dict[str, Any]:
+    """Mean shares beyond the conformal thresholds; uniform scores, so that they are known."""
+    draw, found = np.random.default_rng(4), {}
+    for count, rate in ((40, 0.05), (199, 0.05), (99, 0.01), (999, 0.001)):
+        missed = [missing_at_most(draw.random(count), rate).high for _ in range(DRAWS)]
+        gaps = [alarms_at_most(draw.random(count), np.array([]), rate) for _ in range(DRAWS)]
+        alarms = [1 - gap.low for gap in gaps if gap]
+        found[f"{count} rows, at most {rate:g}"] = {
+            "missed": round(float(np.mean(missed)), 5),
+            "alarms": round(float(np.mean(alarms)), 5),
+            "error": round(float(np.std(missed)) / math.sqrt(DRAWS), 5),
+        }
+    return {"draws_each": DRAWS, **found}
+
+
+def _holds(found: Interval, truth: float) -> bool:
+    return bool(found.low <= truth <= found.high)
+
+
+def _error(count: int) -> float:
+    return math.sqrt(0.95 * 0.05 / count)
+
+
+if __name__ == "__main__":
+    described = machine.describe(["gemma-guard", "numpy", "scikit-learn"])
+    figures = {"costs": costs(), "coverage": coverage(), "conformal": bounds()}
+    machine.keep("evaluating", described, figures)

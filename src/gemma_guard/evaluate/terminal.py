@@ -1,0 +1,60 @@
+"""What the commands write: parts of a report, progress, errors in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import Progress
+
+from gemma_guard.errors import GuardError
+
+EXTRA = frozenset({"matplotlib", "numpy", "pyarrow", "scipy", "sklearn"})
+
+
+def show(parts: Iterable[RenderableType]) -> None:
+    """Print `parts`, a free line after each that is not a sentence."""
+    console = Console(highlight=False)
+    for part in parts:
+        console.print(part)
+        if not isinstance(part, str):
+            console.print()
+
+
+def quote(heading: str, text: str) -> None:
+    """Print a text of the user's, on the terminal that asked for it."""
+    console = Console(highlight=False)
+    console.print(f"\n{heading}", style="bold", markup=False)
+    console.print(text, markup=False)
+
+
+@contextmanager
+def watched(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error: hand it how many are done, and of how many."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, rows: progress.update(task, completed=done, total=rows)
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Errors as one sentence, exit code 2."""
+    try:
+        yield
+    except GuardError as error:
+        _refuse(str(error))
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in EXTRA:
+            raise
+        _refuse(
+            f"this command needs the package {missing.name!r}, which is not installed;"
+            " try: pip install 'gemma-guard[eval]'"
+        )
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(f"gemma-guard: {message}", err=True)
+    raise typer.Exit(2)
