@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackManager, Callbacks
@@ -12,13 +12,15 @@ _OWN_KEYS = {"guard_tag": "tag", "guard_user": "user"}
 
 
 def claims(
-    tags: Iterable[str], metadata: Mapping[str, Any], *, user: Any = None
+    tags: Sequence[str], metadata: Mapping[str, Any], *, user: Any = None
 ) -> dict[str, str | tuple[str, ...]]:
     """Tags, metadata and user as the guard names them.
 
     `metadata["guard_tag"]` is a tag and `metadata["guard_user"]` the user, where `user` is none.
     """
     found: dict[str, str | tuple[str, ...]] = {}
+    if not (tags or metadata or user):
+        return found
     every = [*tags]
     for key, value in metadata.items():
         if not isinstance(value, str | int | float):

@@ -82,7 +82,8 @@ class Watched(Guarded, _Base):
         metadata: Mapping[str, Any],
         options: Mapping[str, Any],
     ) -> Exchange:
-        tags, metadata = [*tags, *(self.tags or ())], {**metadata, **(self.metadata or {})}
+        if self.tags or self.metadata:
+            tags, metadata = [*tags, *(self.tags or ())], {**metadata, **(self.metadata or {})}
         claimed = claims(tags, metadata, user=options.get("user"))
         name = options.get("model") or _name(self)
         trusted = {"model": name} if name else {}
