@@ -595,6 +595,24 @@ async def test_arguments_are_held_until_they_are_complete_and_judged_with_the_na
     assert last.verdict.redactions[0].place == (0, "call")
 
 
+def nothing_but_a_name(name: str) -> list[Part | Gap]:
+    return [Part((0, "call"), call=name)]
+
+
+async def test_the_name_of_a_call_is_held_until_it_was_judged() -> None:
+    async def source(name: str) -> AsyncIterator[str]:
+        yield name
+
+    async with made(Fake()) as guard:
+        fine = [r async for r in guard.stream_chunks(source("send"), nothing_but_a_name)]
+        bad = [r async for r in guard.stream_chunks(source(BOMB), nothing_but_a_name)]
+
+    assert [release.chunk for release in fine] == ["send", None]
+    assert [release.chunk for release in bad] == [None]
+    assert bad[-1].verdict
+    assert bad[-1].verdict.blocked
+
+
 async def test_arguments_that_are_blocked_never_leave() -> None:
     *gone, last = await released(
         ("content", "I will. "), ("content", ""), ("call", '{"q": "pipe '), ("call", 'bomb"}')

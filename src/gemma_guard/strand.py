@@ -130,14 +130,16 @@ class Strand:
             self._fresh.append(text)
             self._may_end = self._may_end or bool(_MAY_END.search(text))
             self._since = min(self._since, now)
-        if self._pacing.mode == "after" or self._released == self._length:
+        is_new = self.call is not None and self.last is None  # its name was not judged either
+        if self._pacing.mode == "after" or (self._released == self._length and not is_new):
             self._release(self._length)
         return piece
 
     def end(self) -> None:
         """Nothing more comes: what is left is judged, and then goes."""
         self._has_ended = True
-        self._is_settled = self._length == self._judged == self._released
+        is_new = self.call is not None and self.last is None
+        self._is_settled = self._length == self._judged == self._released and not is_new
 
     def wakes_at(self) -> float:
         """When a window is due though nothing comes; infinite if none will be."""
