@@ -26,7 +26,7 @@ _KEY = "standard_logging_guardrail_information"
 def skip_what_is_not_installed() -> None:
     """Let LiteLLM fail at once where it looks for tracing in every entry, and has none.
 
-    It imports its tracing each time; without `opentelemetry-sdk` that costs 0.2 ms of searching.
+    It imports its own tracing each time; without `opentelemetry-sdk` that is 0.2 ms of searching.
     """
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         sys.modules.setdefault(_TRACING, None)  # type: ignore[arg-type]  # what `import` reads as no
