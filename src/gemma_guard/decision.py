@@ -244,8 +244,11 @@ def refusals(reading: Reading, *, max_chars: int) -> list[Gap]:
     total = sum([len(passage.text) for passage in passages]) + len(prompt)
     if total > max_chars:
         return [Gap(Cause.TOO_LONG, reason=f"{total:,} characters; max_chars is {max_chars:,}")]
-    broken = (p for p in passages if not p.text.isascii() and not _encodes(p.text))
-    return [Gap(Cause.UNDECODABLE, p.place, reason="half a surrogate pair") for p in broken]
+    return [
+        Gap(Cause.UNDECODABLE, passage.place, reason="half a surrogate pair")
+        for passage in passages
+        if not (passage.text.isascii() or _encodes(passage.text))
+    ]
 
 
 def _encodes(text: str) -> bool:

@@ -295,9 +295,9 @@ class Guard:
         bench = Bench(self._begun, resolve, self._judged, prompt, tenant, priority)
         return replace(pacing, mode="buffer") if buffer else pacing, bench
 
-    async def _judged(self, case: Case, service: Service) -> Outcome:
+    def _judged(self, case: Case, service: Service) -> Coroutine[Any, Any, Outcome]:
         judging = judge(case, service.panel)
-        return await (self._aside(judging) if _is_long(case.source) else judging)
+        return self._aside(judging) if _is_long(case.source) else judging
 
     async def _aside(self, judging: Coroutine[Any, Any, Outcome]) -> Outcome:
         """Off the caller's event loop, which a long text would hold."""
