@@ -74,7 +74,8 @@ def recall_at(label: Codes, score: Floats, rate: float) -> Interval | None:
     """The recall of the lowest threshold with at most `rate` false alarms.
 
     None where fewer than five false alarms could be seen at that rate. The interval draws both the
-    threshold, an order statistic of the rows without a violation, and the recall there (Jeffreys).
+    threshold, an order statistic of the rows without a violation, and the recall there (Jeffreys):
+    in simulation it holds the truth 96 times in 100, a little too often.
     """
     found, clean = np.sort(score[label == 1]), np.sort(score[label == 0])[::-1]
     if not len(found) or rate * len(clean) < ENOUGH_ALARMS:
