@@ -16,7 +16,7 @@ ROWS = """
 errors
 verdict
 policy
-scorer
+scorer handover
 schema calibration jsontext exemption turns breaker cache deadline lookalikes prompt
 plugins batching records portal counters text windows segments pacing
 packs conversation strand

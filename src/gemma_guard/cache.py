@@ -19,6 +19,7 @@ from itertools import groupby
 from typing import TypeAlias, TypeVar
 
 from gemma_guard.errors import DeadlineExceeded, ScoringFailed
+from gemma_guard.handover import on_a_loop
 from gemma_guard.policy import Policy
 from gemma_guard.scorer import Probe
 from gemma_guard.verdict import Score, Stage
@@ -228,6 +229,7 @@ class ScoreCache:
 
     async def _landed(self, flight: _Flight, deadline: float) -> dict[Key, Score] | None:
         """What `flight` brings, unless this caller has less time than the one that asks."""
+        await on_a_loop()
         landing = asyncio.wrap_future(flight.landing)
         if flight.deadline <= deadline:
             return await landing

@@ -8,6 +8,8 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
+from gemma_guard.handover import on_a_loop
+
 T = TypeVar("T")
 
 
@@ -21,6 +23,7 @@ async def within(work: Coroutine[Any, Any, T], deadline: float) -> T:
         waits_for = work.send(None)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
+    await on_a_loop()
     async with asyncio.timeout(deadline - time.monotonic()):
         return await _resumed(work, waits_for)
 

@@ -25,6 +25,7 @@ from gemma_guard.conversation import Message, answered
 from gemma_guard.errors import NotServing, UsageError, unknown
 from gemma_guard.exemption import warnings
 from gemma_guard.flow import Flow, Read, SyncFlow
+from gemma_guard.handover import by_hand, on_a_loop
 from gemma_guard.health import Health, examine
 from gemma_guard.judging import Case, Outcome, Source, judge
 from gemma_guard.pacing import Pacing
@@ -139,12 +140,13 @@ class Guard:
         return verdict
 
     def check_sync(self, text: str | None = None, **options: Any) -> Verdict:
-        """`check` for sync code, on an event loop of the guard's own; also inside a running loop.
+        """`check` for sync code; also inside a running loop, which waits for the verdict.
 
-        Inside a running loop it holds that loop until the verdict is there.
+        The calling thread does the work itself while every answer is at hand. From where something
+        has to be waited for, or a scorer has to open, it is done on an event loop of the guard's
+        own, the same for all callers, and the calling thread waits.
         """
-        self._refuse_if_closed()
-        return self._portal.call(self.check(text, **options))
+        return by_hand(self.check(text, **options), self._portal.call)
 
     def stream(
         self, chunks: AsyncIterable[str], *, buffer: bool = False, **options: Any
@@ -301,6 +303,7 @@ class Guard:
 
     async def _aside(self, judging: Coroutine[Any, Any, Outcome]) -> Outcome:
         """Off the caller's event loop, which a long text would hold."""
+        await on_a_loop()
         return await asyncio.wrap_future(self._long_texts.submit(judging))
 
     async def _reload(self) -> None:

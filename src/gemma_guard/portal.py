@@ -43,10 +43,13 @@ class Portal:
         if threading.current_thread() is self._thread:
             work.close()
             raise UsageError("this loop would wait for itself; await the async call instead")
+        future = self.submit(work)
         try:
-            return self.submit(work).result()
+            return future.result()
         except CancelledError:
             raise NotServing("this guard was closed while the call waited") from None
+        finally:
+            future.cancel()  # where an interrupt ended the waiting, nobody wants the answer
 
     def close(self) -> None:
         """Stop the loop, answer everyone who waits, and wait for its thread."""

@@ -6,10 +6,12 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 from gemma_guard.policy import Policy
 from gemma_guard.verdict import Score, Stage
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Priority(IntEnum):
@@ -69,6 +71,21 @@ class Scorer(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Answer everyone who waits, then free what was loaded."""
+
+
+def at_once(score: F) -> F:
+    """Mark a `Scorer.score` that answers without waiting, or waits only behind `on_a_loop`.
+
+    Sync callers run it on their own threads. The mark is the function's: one that overrides it has
+    none.
+    """
+    score.is_at_once = True  # type: ignore[attr-defined]
+    return score
+
+
+def answers_at_once(scorer: Scorer) -> bool:
+    """Whether its `score` is marked `at_once`."""
+    return getattr(scorer.score, "is_at_once", False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from gemma_guard.errors import (
     TextRefused,
     Unreachable,
 )
-from gemma_guard.scorer import Priority, Probe, Scorer
+from gemma_guard.handover import on_a_loop
+from gemma_guard.scorer import Priority, Probe, Scorer, answers_at_once
 from gemma_guard.verdict import Score
 
 Scores = Sequence[tuple[Score, ...]]
@@ -33,6 +34,7 @@ class Seat:
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
+        self._at_once = answers_at_once(scorer)
         self._breaker = Breaker()
         self._lock = threading.Lock()
         self._opening: Future[AsyncExitStack] | None = None
@@ -74,6 +76,8 @@ class Seat:
         Cancellation passes through; whatever else a scorer raises becomes a `ScoringError` whose
         message holds no text.
         """
+        if not (self._at_once and self._is_open):
+            await on_a_loop()  # for all callers without one the same: scorers may rely on theirs
         if not self._is_open:
             await self._open_to_ask(deadline)
         admission = self._breaker.admit(time.monotonic(), deadline=deadline)

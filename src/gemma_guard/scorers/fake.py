@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from gemma_guard.policy import Policy
-from gemma_guard.scorer import Priority, Probe
+from gemma_guard.scorer import Priority, Probe, at_once
 from gemma_guard.verdict import Score, Span, Stage
 from gemma_guard.windows import Window, windows, worst
 
@@ -56,6 +56,7 @@ class Fake:
         """Whatever has no patterns."""
         return policy.kind == "judged"
 
+    @at_once
     async def score(
         self, probes: Sequence[Probe], /, *, deadline: float, priority: Priority
     ) -> list[tuple[Score, ...]]:

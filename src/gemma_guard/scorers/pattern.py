@@ -13,8 +13,9 @@ from typing import Self
 import regex
 
 from gemma_guard.errors import Cause, ConfigError, DeadlineExceeded, TextRefused, UsageError
+from gemma_guard.handover import on_a_loop
 from gemma_guard.policy import Patterns, Policy
-from gemma_guard.scorer import Priority, Probe
+from gemma_guard.scorer import Priority, Probe, at_once
 from gemma_guard.scorers.allowance import Allowance, matches
 from gemma_guard.scorers.detectors import finders
 from gemma_guard.scorers.finder import Finder
@@ -54,6 +55,7 @@ class PatternScorer:
         """
         return policy.patterns is not None and bool(compile_patterns(policy.patterns, policy.name))
 
+    @at_once
     async def score(
         self, probes: Sequence[Probe], /, *, deadline: float, priority: Priority
     ) -> list[tuple[Score, ...]]:
@@ -85,6 +87,7 @@ class PatternScorer:
 
 
 async def _in_thread(probes: Sequence[Probe], deadline: float) -> list[tuple[Score, ...]]:
+    await on_a_loop()
     wait = deadline - monotonic()
     if wait <= 0:
         raise DeadlineExceeded("no time was left to search for patterns")
