@@ -28,7 +28,7 @@ decision
 forms panel
 judging service
 health reasoning verdicts
-upkeep bench
+upkeep bench copying
 guard
 scorers/* evaluate/*
 report starter doctor explain

@@ -22,12 +22,13 @@ from typing import Any, Self, TypeVar
 from gemma_guard.bench import Bench
 from gemma_guard.configuration import PATTERN_SCORER, ScorerSpec, Settings
 from gemma_guard.conversation import Message, answered
+from gemma_guard.copying import Copied
 from gemma_guard.errors import NotServing, UsageError, unknown
 from gemma_guard.exemption import warnings
 from gemma_guard.flow import Flow, Read, SyncFlow
 from gemma_guard.handover import by_hand, on_a_loop
 from gemma_guard.health import Health, examine
-from gemma_guard.judging import Case, Outcome, Source, judge
+from gemma_guard.judging import Case, Outcome, Source, judge, source_of
 from gemma_guard.pacing import Pacing
 from gemma_guard.policy import Bands, Policy
 from gemma_guard.portal import Portal
@@ -47,7 +48,7 @@ _GIVEN = "given"
 _LONG_CHARS = 50_000  # some milliseconds of hashing and searching
 
 
-class Guard:
+class Guard(Copied):
     """Checks texts and messages against the policies of a route.
 
     Open it with `async with`, or let the first check do so. One guard serves callers on any
@@ -128,7 +129,7 @@ class Guard:
         """
         began = time.perf_counter()
         stage = _stage(stage)
-        source = _source(text, messages)
+        source = source_of(text, messages)
         with self._begun() as service:
             chosen = service.settings.routes.resolve(route, trusted=trusted, claimed=claimed)
             if tighten:
@@ -342,6 +343,14 @@ class Guard:
         if self._closed:
             raise NotServing("this guard is closed")
 
+    def _described(self) -> tuple[Settings, dict[str, Any]]:
+        if self._given or self._own_sinks:
+            raise UsageError(
+                "a guard that was given scorers or sinks cannot be pickled, for they may hold what"
+                " no other process has; describe them in a guard.yaml and use Guard.from_config"
+            )
+        return self._service.settings, {} if self._own_sinks is None else {"sinks": ()}
+
     def _made(self, settings: Settings, before: Service | None = None) -> Service:
         for warning in warnings(settings.exemptions, datetime.now(UTC).date()):
             logger.warning("%s", warning)
@@ -363,18 +372,6 @@ def _stage(stage: Stage | str) -> Stage:
         return Stage(stage)
     except ValueError:
         raise UsageError(unknown("stage", stage, Stage)) from None
-
-
-def _source(text: str | None, messages: Sequence[Message] | None) -> Source:
-    if (text is None) == (messages is None):
-        raise UsageError("give either a text or messages")
-    if messages is not None:
-        if isinstance(messages, str):
-            raise UsageError("messages: a list of messages is needed, got str")
-        return messages
-    if not isinstance(text, str):
-        raise UsageError(f"text: a str is needed, got {type(text).__name__}")
-    return text
 
 
 def _is_long(source: Source) -> bool:

@@ -18,7 +18,7 @@ from gemma_guard.decision import (
     refusals,
     taken_out,
 )
-from gemma_guard.errors import Cause
+from gemma_guard.errors import Cause, UsageError
 from gemma_guard.forms import forms_of, heard_of
 from gemma_guard.locating import Unplaced, Weights, search
 from gemma_guard.panel import Answer, Panel, Silence
@@ -41,6 +41,19 @@ from gemma_guard.verdict import (
 Source: TypeAlias = str | Sequence[Message]
 
 _UNTOUCHED = Redacted()
+
+
+def source_of(text: str | None, messages: Sequence[Message] | None) -> Source:
+    """Whichever is given; raises `UsageError` unless it is one of them, and what it should be."""
+    if (text is None) == (messages is None):
+        raise UsageError("give either a text or messages")
+    if messages is not None:
+        if isinstance(messages, str):
+            raise UsageError("messages: a list of messages is needed, got str")
+        return messages
+    if not isinstance(text, str):
+        raise UsageError(f"text: a str is needed, got {type(text).__name__}")
+    return text
 
 
 class Outcome(NamedTuple):  # as Case, one per check: a dataclass takes three times as long

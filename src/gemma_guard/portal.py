@@ -33,7 +33,7 @@ class Portal:
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin `work` on the loop of the portal; from any thread."""
         with self._lock:
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # not in a forked process
                 self._thread = _LoopThread()
                 weakref.finalize(self, self._thread.stop)
             return asyncio.run_coroutine_threadsafe(work, self._thread.loop)
