@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -273,11 +271,6 @@ def test_a_model_guarded_twice_is_judged_once(local: Any, guard: Guard) -> None:
         wrap(guarded, guard, on_block="raise")
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda model: model.model_copy()])
-def test_a_copy_keeps_its_guard(local: Any, guard: Guard, copied: Callable[[Any], Any]) -> None:
-    assert copied(wrap(local(answers=[BAD]), guard)).invoke("hi").content == REFUSAL
-
-
 def test_the_wrapped_model_itself_stays_as_it_was(local: Any, guard: Guard) -> None:
     raw = local(answers=[BAD])
     wrap(raw, guard).cache = False
@@ -289,11 +282,6 @@ def test_a_state_the_model_keeps_is_kept(guard: Guard) -> None:
     guarded = wrap(FakeListChatModel(responses=["one", "two"]), guard)
 
     assert [guarded.invoke("hi").content for _ in range(2)] == ["one", "two"]
-
-
-def test_a_guarded_model_is_not_pickled_without_its_guard(local: Any, guard: Guard) -> None:
-    with pytest.raises(UsageError, match="pickled"):
-        pickle.dumps(wrap(local(), guard))
 
 
 def test_a_guarded_model_cannot_be_loaded_from_what_is_traced(local: Any, guard: Guard) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -28,10 +28,6 @@ class Watch:
     route: str | None
     trusted: Fields
     on_block: OnBlock
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """The same guard: it holds loops and devices, and watches copies of its model as well."""
-        return self
 
     def asking(self, claimed: Fields, **trusted: str) -> dict[str, Any]:
         """What `Guard.check` is told of traffic with these fields."""

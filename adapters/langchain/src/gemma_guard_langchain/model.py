@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -18,7 +18,6 @@ from langchain_core.runnables import (
 from langchain_core.runnables.configurable import RunnableConfigurableFields
 from langchain_core.runnables.utils import AnyConfigurableField, Input, Output
 
-from gemma_guard import UsageError
 from gemma_guard_langchain.calls import GuardedCalls
 from gemma_guard_langchain.exchange import Watch
 from gemma_guard_langchain.refusing import (
@@ -84,8 +83,9 @@ class GuardedModel(GuardedStreams, GuardedCalls):
         """What callbacks are told of the model: a name, and nothing to load it from."""
         return {"lc": 1, "type": "not_implemented", "id": self.lc_id(), "repr": None}
 
-    def __reduce_ex__(self, _: Any) -> NoReturn:
-        raise UsageError("a guarded model cannot be pickled; pickle the model and wrap it again")
+    def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
+        """The model and its guard, put together again where they are unpickled."""
+        return watched, (unwatched(self), self._watch)
 
 
 class GuardedFields(RunnableConfigurableFields[Input, Output], Guarded):
