@@ -145,7 +145,7 @@ async def test_arguments_are_redacted_before_the_tool_runs(agent: Any, run: Any)
     assert [f"a {CLEAN}"] == TOLD
 
 
-async def test_a_poisoned_result_is_told_as_an_error(agent: Any, run: Any) -> None:
+async def test_a2_a_poisoned_result_is_told_as_an_error(agent: Any, run: Any) -> None:
     messages = await run(agent(_calls(_call("look", "bombs")), "done"), "hi")
 
     assert (messages[2].status, messages[2].tool_call_id) == ("error", "1")

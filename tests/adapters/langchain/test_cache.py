@@ -32,7 +32,7 @@ def _guard(words: dict[str, float]) -> Guard:
     return Guard.of([policy], Fake({"violence": words}))
 
 
-async def test_a_hit_spares_the_model(local: Any, guard: Guard, shared: InMemoryCache) -> None:
+async def test_r3_a_hit_spares_the_model(local: Any, guard: Guard, shared: InMemoryCache) -> None:
     guarded = wrap(local(answers=["first", "second"]), guard)
     said = [guarded.invoke("hi").content, (await guarded.ainvoke("hi")).content]
 
@@ -40,7 +40,7 @@ async def test_a_hit_spares_the_model(local: Any, guard: Guard, shared: InMemory
     assert len(guarded.heard) == len(shared._cache) == 1
 
 
-async def test_a_cached_raw_answer_is_never_served(
+async def test_r3_a_cached_raw_answer_is_never_served(
     local: Any, guard: Guard, shared: InMemoryCache
 ) -> None:
     raw = local(answers=[BAD])
@@ -62,7 +62,7 @@ def test_the_offending_text_is_not_in_the_cache(local: Any, guard: Guard, word: 
     assert word not in str({key: [g.text for g in found] for key, found in cache._cache.items()})
 
 
-def test_a_changed_policy_judges_anew(local: Any, shared: InMemoryCache) -> None:
+def test_r3_a_changed_policy_judges_anew(local: Any, shared: InMemoryCache) -> None:
     raw = local(answers=["a punch"])
     mild, strict = wrap(raw, _guard({BAD: 0.9})), wrap(raw, _guard({"punch": 0.9}))
 

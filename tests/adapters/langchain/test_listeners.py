@@ -48,7 +48,7 @@ async def test_a_question_that_raises_is_not_heard(
     assert any("GuardBlocked" in each for each in eavesdropper.heard)
 
 
-async def test_a_trace_holds_what_was_let_through(local: Any, guard: Guard) -> None:
+async def test_r2_a_trace_holds_what_was_let_through(local: Any, guard: Guard) -> None:
     collector = RunCollectorCallbackHandler()
     wrap(local(answers=[f"a {BAD}"]), guard).invoke("a punch", {"callbacks": [collector]})
     (run,) = collector.traced_runs
@@ -59,7 +59,7 @@ async def test_a_trace_holds_what_was_let_through(local: Any, guard: Guard) -> N
 
 
 @pytest.mark.parametrize("tracing", [False, True])
-async def test_what_a_model_runs_inside_is_not_heard(
+async def test_r2_what_a_model_runs_inside_is_not_heard(
     local: Any, guard: Guard, eavesdropper: Any, tracing: bool
 ) -> None:
     inner: Runnable[str, str] = RunnableLambda(lambda _: f"a {BAD}")

@@ -74,7 +74,7 @@ HOLDERS = {
 
 
 @pytest.mark.parametrize("message", HOLDERS.values(), ids=HOLDERS)
-def test_a_text_is_judged_and_redacted_wherever_it_stands(
+def test_m1_a_text_is_judged_and_redacted_wherever_it_stands(
     guard: Guard, message: BaseMessage
 ) -> None:
     before = message.model_copy(deep=True)
@@ -102,7 +102,7 @@ def test_a_text_is_judged_and_redacted_wherever_it_stands(
         {"no type": 1},
     ],
 )
-def test_what_is_not_text_becomes_a_gap(guard: Guard, part: dict[str, Any]) -> None:
+def test_m1_what_is_not_text_becomes_a_gap(guard: Guard, part: dict[str, Any]) -> None:
     verdict = guard.check_sync(messages=[read(HumanMessage(["hi", part])).shape])
 
     assert [gap.cause for gap in verdict.gaps] == ["media"]
@@ -119,7 +119,7 @@ def test_a_message_without_a_redaction_is_the_very_same(guard: Guard) -> None:
     assert clean[2] is messages[2]
 
 
-def test_system_text_is_left_to_the_route(guard: Guard) -> None:
+def test_m2_system_text_is_left_to_the_route(guard: Guard) -> None:
     verdict = guard.check_sync(messages=[read(SystemMessage("pipe bomb")).shape])
 
     assert verdict.passages == ()

@@ -121,7 +121,7 @@ async def test_a_call_is_guarded_on_both_sides(
     assert contents == ["a [redacted: violence]", "hi", "hi"]
 
 
-async def test_usage_survives_a_block(server: Scripted, guard: Guard) -> None:
+async def test_c6_usage_survives_a_block(server: Scripted, guard: Guard) -> None:
     server.message = {"content": BAD}
     answer = await wrap(_model(server), guard).ainvoke("hi")
 
@@ -131,7 +131,7 @@ async def test_usage_survives_a_block(server: Scripted, guard: Guard) -> None:
 
 
 @pytest.mark.parametrize("method", ["function_calling", "json_schema", "json_mode"])
-def test_structured_output_is_parsed_redacted_or_raised(
+def test_w4_structured_output_is_parsed_redacted_or_raised(
     server: Scripted, guard: Guard, method: Any
 ) -> None:
     structured = wrap(_model(server), guard).with_structured_output(Answer, method=method)

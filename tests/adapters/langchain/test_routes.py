@@ -60,7 +60,7 @@ def _route(model: Any, **config: Any) -> str:
         ({"configurable": {"guard_tag": "kids"}}, "default+kids"),
     ],
 )
-def test_a_run_can_ask_for_a_stricter_route(
+def test_r1_a_run_can_ask_for_a_stricter_route(
     local: Any, routed: Guard, config: dict[str, Any], route: str
 ) -> None:
     model = wrap(local(), routed)
@@ -69,12 +69,12 @@ def test_a_run_can_ask_for_a_stricter_route(
     assert _route(model.with_config(config)) == route
 
 
-def test_the_models_name_is_a_trusted_field(local: Any, routed: Guard) -> None:
+def test_r1_the_models_name_is_a_trusted_field(local: Any, routed: Guard) -> None:
     assert _route(wrap(local(model_name="tiny-1"), routed)) == "small"
     assert _route(wrap(local(), routed).bind(model="tiny-2")) == "small"
 
 
-def test_the_developer_chooses_the_route(local: Any, routed: Guard) -> None:
+def test_r1_the_developer_chooses_the_route(local: Any, routed: Guard) -> None:
     assert _route(wrap(local(), routed, trusted={"team": "sales"})) == "sales"
     assert _route(wrap(local(), routed, route="kids")) == "kids"
     assert _route(wrap(local(), routed, route="kids"), tags=["other"]) == "kids"
@@ -87,7 +87,7 @@ def test_one_models_route_is_not_anothers(local: Any, routed: Guard) -> None:
     assert [_route(strict), _route(plain), _route(strict)] == ["kids", "allowed", "kids"]
 
 
-async def test_a_stream_takes_the_route_of_its_run(local: Any, routed: Guard) -> None:
+async def test_r1_a_stream_takes_the_route_of_its_run(local: Any, routed: Guard) -> None:
     model = wrap(local(), routed)
     (chunk,) = model.stream(ASKED, {"tags": ["kids"]})
     (also,) = [c async for c in model.astream(ASKED, {"configurable": {"region": "eu"}})]
@@ -119,7 +119,7 @@ def test_a_runnable_takes_the_route_of_its_run(local: Any, routed: Guard) -> Non
         {"configurable": {"guard_tag": "kids"}},
     ],
 )
-async def test_an_agent_takes_the_route_of_its_run(
+async def test_r1_an_agent_takes_the_route_of_its_run(
     local: Any, routed: Guard, config: dict[str, Any]
 ) -> None:
     agent: Any = create_agent(local(), [], middleware=[GuardMiddleware(routed)])

@@ -119,17 +119,17 @@ class _Raw(_Standard):
     chat_model_class = Obliging
 
 
-class TestRawUnit(_Raw, ChatModelUnitTests):
+class TestW3RawUnit(_Raw, ChatModelUnitTests):
     pass
 
 
-class TestRawIntegration(_Raw, ChatModelIntegrationTests):
+class TestW3RawIntegration(_Raw, ChatModelIntegrationTests):
     pass
 
 
-class TestUnit(_Standard, ChatModelUnitTests):
+class TestW3Unit(_Standard, ChatModelUnitTests):
     pass
 
 
-class TestIntegration(_Standard, ChatModelIntegrationTests):
+class TestW3Integration(_Standard, ChatModelIntegrationTests):
     pass

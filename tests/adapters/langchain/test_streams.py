@@ -397,7 +397,7 @@ async def test_several_answers_in_one_stream_are_refused(local: Any, guard: Guar
         list(wrap(local(), guard).stream("hi", n=2))
 
 
-async def test_v3_events_are_guarded(local: Any, guard: Guard) -> None:
+async def test_c2_v3_events_are_guarded(local: Any, guard: Guard) -> None:
     guarded = wrap(local(answers=[LONG, f"{LONG}{BAD}", "a punch"]), guard)
     fine = guarded.stream_events("hi", version="v3")
     assert str(fine.text) == LONG
@@ -436,7 +436,7 @@ async def test_c12_a_call_that_is_overheard_streams_what_is_judged_and_returns_t
     assert BAD not in "".join(listener.heard)
 
 
-async def test_a_call_nobody_overhears_is_whole(local: Any, guard: Guard) -> None:
+async def test_c12_a_call_nobody_overhears_is_whole(local: Any, guard: Guard) -> None:
     guarded = wrap(local(answers=[f"{LONG}and {BAD}"], streaming=True), guard)
 
     assert guarded.invoke("hi").content == REFUSAL
@@ -460,7 +460,7 @@ async def test_c11_a_stream_of_a_sync_model_is_judged_once() -> None:
     assert scorer.asked == [("input", "hi"), ("output", "fine")]
 
 
-async def test_what_a_model_runs_inside_a_stream_is_not_heard(
+async def test_r2_what_a_model_runs_inside_a_stream_is_not_heard(
     guard: Guard, eavesdropper: Any
 ) -> None:
     inner: Any = RunnableLambda(lambda _: f"a {BAD}")

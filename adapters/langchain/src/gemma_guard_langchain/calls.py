@@ -18,7 +18,6 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.utils.utils import LC_ID_PREFIX
 from typing_extensions import override
 
-from gemma_guard import Verdict
 from gemma_guard_langchain.exchange import Exchange, refusal
 from gemma_guard_langchain.seclusion import GROWING, Secluded
 from gemma_guard_langchain.watched import Watched, seen, unwatched
@@ -113,7 +112,7 @@ class GuardedCalls(Watched):
             )
         verdicts = [check(**exchange.answer(generation)) for generation in result.generations]
         released = exchange.release(result, verdicts, listed=self._is_listed)
-        if cache and not _any_blocked(verdicts):
+        if cache and exchange.may_be_kept(verdicts):
             cache.keep(released.generations)
         return _identified(released, run_manager)
 
@@ -145,7 +144,7 @@ class GuardedCalls(Watched):
             )
         verdicts = [await check(**exchange.answer(generation)) for generation in result.generations]
         released = exchange.release(result, verdicts, listed=self._is_listed)
-        if cache and not _any_blocked(verdicts):
+        if cache and exchange.may_be_kept(verdicts):
             await cache.akeep(released.generations)
         return _identified(released, run_manager)
 
@@ -177,10 +176,6 @@ class GuardedCalls(Watched):
 
 def _messages(asked: Sequence[Exchange]) -> list[list[BaseMessage]]:
     return [list(exchange.value) for exchange in asked]
-
-
-def _any_blocked(verdicts: Sequence[Verdict]) -> bool:
-    return any(verdict.blocked for verdict in verdicts)
 
 
 def _identified(result: ChatResult, manager: BaseRunManager | None) -> ChatResult:

@@ -5,6 +5,7 @@ Nothing is awaited here: `model` asks the guard and the model, each in its own c
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
@@ -148,26 +149,38 @@ class Exchange(Question):
         self, result: ChatResult, verdicts: Sequence[Verdict], *, listed: bool
     ) -> ChatResult:
         """What of the `result` the caller sees, one verdict for each generation."""
-        if all(verdict.action < Action.REDACT for verdict in verdicts):
-            return result
         generations = [
             self._released(generation, verdict, listed=listed)
             for generation, verdict in zip(result.generations, verdicts, strict=True)
         ]
+        if all(map(operator.is_, generations, result.generations)):
+            return result
         return ChatResult(generations=generations, llm_output=wordless(result.llm_output or {}))
+
+    def may_be_kept(self, verdicts: Sequence[Verdict]) -> bool:
+        """Whether a cache may hold what was released: all of it was judged, none is a refusal."""
+        return not any(verdict.blocked or unjudged(verdict, self.verdict) for verdict in verdicts)
 
     def _released(
         self, generation: ChatGeneration, verdict: Verdict, *, listed: bool
     ) -> ChatGeneration:
         if verdict.action < Action.REDACT:
-            return generation
+            return self._told(generation, verdict)
         if not verdict.blocked:
             try:
-                return self._redacted(generation, verdict)
+                return self._told(self._redacted(generation, verdict), verdict)
             except ValueError:
                 verdict = escalated(verdict)
         answer = generation.message
         return ChatGeneration(message=refusal(verdict, self.on_block, answer, listed=listed))
+
+    def _told(self, generation: ChatGeneration, verdict: Verdict) -> ChatGeneration:
+        """With a note where a judge failed and the route lets that pass."""
+        if not (note := unjudged(verdict, self.verdict)):
+            return generation
+        metadata = {**generation.message.response_metadata, **note}
+        message = generation.message.model_copy(update={"response_metadata": metadata})
+        return generation.model_copy(update={"message": message})
 
     def _redacted(self, generation: ChatGeneration, verdict: Verdict) -> ChatGeneration:
         readings = [*self.readings, read(generation.message)]
@@ -209,6 +222,14 @@ def escalated(verdict: Verdict) -> Verdict:
         for finding in verdict.findings
     )
     return replace(verdict, action=Action.BLOCK, findings=findings, edits=())
+
+
+def unjudged(*verdicts: Verdict | None) -> dict[str, Any]:
+    """The metadata that say which of `verdicts` rests on a judge that failed, if one does."""
+    for verdict in verdicts:
+        if verdict and verdict.gaps and any(gap.cause.is_judges for gap in verdict.gaps):
+            return {"guardrail": {**_guardrail(verdict), "status": verdict.status}}
+    return {}
 
 
 def _guardrail(verdict: Verdict) -> dict[str, Any]:

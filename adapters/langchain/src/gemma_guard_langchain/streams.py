@@ -9,14 +9,14 @@ from typing import Any
 from langchain_core._api import suppress_langchain_beta_warning
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableConfig
 from typing_extensions import override
 
 from gemma_guard import Release, UsageError
 from gemma_guard_langchain.chunks import Writing, only_chunk, parts
-from gemma_guard_langchain.exchange import Exchange, refusal
+from gemma_guard_langchain.exchange import Exchange, refusal, unjudged
 from gemma_guard_langchain.seclusion import aunheard, unheard
 from gemma_guard_langchain.watched import Watched, seen, unwatched
 
@@ -169,9 +169,14 @@ async def _raw_achunks(
 def _ending(
     release: Release[ChatGenerationChunk], exchange: Exchange
 ) -> Iterator[ChatGenerationChunk]:
-    """The refusal after a block, apart from what was let out before it."""
+    """After a block the refusal, apart from what was let out; a note where a judge failed."""
     verdict = release.verdict
-    if verdict is None or not verdict.blocked:
+    if release.chunk is not None or verdict is None:
+        return
+    if not verdict.blocked:
+        if note := unjudged(verdict, exchange.verdict):
+            message = AIMessage("", response_metadata=note)
+            yield only_chunk(ChatGeneration(message=message))
         return
     exchange.cut_short = verdict
     message = refusal(verdict, exchange.on_block)
