@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 
 import pytest
@@ -107,3 +108,10 @@ def test_an_unknown_name_is_answered_with_every_allowed_one(name: str, allowed: 
 def test_a_misspelt_name_is_answered_with_the_nearest_one_first() -> None:
     message = unknown("pack", "privcy", ["default", "privacy"])
     assert message == "unknown pack 'privcy'; did you mean 'privacy'? use one of: default, privacy"
+
+
+def test_a_block_that_is_pickled_keeps_its_verdict() -> None:
+    verdict = Verdict("1", Action.BLOCK, "default", Stage.INPUT, "f", "refused")
+    blocked = pickle.loads(pickle.dumps(Blocked(verdict)))  # noqa: S301  our own
+
+    assert (blocked.verdict, str(blocked)) == (verdict, str(Blocked(verdict)))

@@ -24,7 +24,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from gemma_guard.verdict import Verdict
@@ -128,6 +128,10 @@ class Blocked(GuardError):
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.summary)
         self.verdict = verdict
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Verdict]]:
+        """Made again of the verdict, as where a worker raises it in another process."""
+        return type(self), (self.verdict,)
 
 
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Sequence
 from typing import Any
 
+import langchain_core.exceptions
 import pytest
 from gemma_guard_langchain import GuardBlocked, wrap
 from langchain_core.messages import HumanMessage
@@ -11,8 +15,19 @@ from langchain_core.runnables import ConfigurableField, Runnable
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from pydantic import BaseModel
 
-from gemma_guard import Bands, Guard, Guideline, Policy, Probe, Score, UsageError
+from gemma_guard import (
+    Bands,
+    Batcher,
+    Guard,
+    Guideline,
+    Job,
+    Policy,
+    Probe,
+    Score,
+    UsageError,
+)
 from gemma_guard.scorers.fake import Fake
+from tests.adapters.langchain.conftest import VIOLENCE, WORDS
 
 BAD = "pipe bomb"
 REFUSAL = "This was blocked by a content policy."
@@ -86,6 +101,17 @@ def test_w7_a_judge_that_failed_is_asked_again(local: Any) -> None:
     retrying = guarded.with_retry(wait_exponential_jitter=False)
 
     assert retrying.invoke("hi").content == "hello"
+
+
+def test_w7_a_block_is_a_refusal_where_langchain_knows_of_refusals(
+    local: Any, guard: Guard
+) -> None:
+    with pytest.raises(GuardBlocked) as blocked:
+        wrap(local(), guard, on_block="raise").invoke(BAD)
+
+    refusal: Any = getattr(langchain_core.exceptions, "ModelRefusalError", Exception)
+    assert isinstance(blocked.value, refusal)
+    assert (blocked.value.is_retryable, blocked.value.verdict.fault) == (False, "content")
 
 
 def test_w7_what_may_be_tried_again_is_still_the_callers_choice(local: Any, guard: Guard) -> None:
@@ -182,6 +208,48 @@ async def test_c8_calls_at_a_time_share_nothing_but_the_judge(local: Any, guard:
         REFUSAL if number % 3 == 0 else f"[redacted: violence] {number}" for number in range(60)
     ]
     assert [m.content for m in await wrap(Echo(), guard).abatch(asked)] == said
+
+
+async def test_c8_no_more_run_at_once_than_the_caller_wants(local: Any, guard: Guard) -> None:
+    class Busy(local):  # type: ignore[misc]  # a fixture has no type
+        async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
+            self.answers.append("x")
+            most.append(len(self.answers))
+            await asyncio.sleep(0.01)
+            self.answers.pop()
+            return self._generate(*args, **kwargs)
+
+    most: list[int] = []
+    guarded = wrap(Busy(), guard)
+    await guarded.abatch([f"hi {n}" for n in range(12)], {"max_concurrency": 3})
+
+    assert max(most) == 1 + 3
+    assert len(most) == 12
+
+
+async def test_c8_calls_at_a_time_are_judged_together(local: Any) -> None:
+    sizes: list[int] = []
+
+    class Batched(Fake):
+        def __init__(self) -> None:
+            super().__init__(WORDS)
+            self.batcher: Batcher[Probe, Probe] = Batcher(self.run)
+
+        def run(self, probes: Sequence[Probe]) -> Sequence[Probe]:
+            sizes.append(len(probes))
+            time.sleep(0.02)
+            return probes
+
+        async def score(self, probes: Any, /, **options: Any) -> list[tuple[Score, ...]]:
+            jobs = [Job(probe, 1, options["deadline"]) for probe in probes]
+            return await super().score(await self.batcher.ask(jobs), **options)
+
+    guarded = wrap(local(answers=["fine"]), Guard.of([VIOLENCE], Batched(), sinks=()))
+    asked = [f"{BAD} {n}" if n % 2 else f"hi {n}" for n in range(20)]
+    answers = [m.text for m in await guarded.abatch(asked)]
+
+    assert answers == ["fine", REFUSAL] * 10
+    assert max(sizes) >= 10
 
 
 async def test_c11_each_text_is_judged_once(local: Any) -> None:

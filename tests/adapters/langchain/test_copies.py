@@ -19,7 +19,8 @@ from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel
 
 from gemma_guard import Guard, UsageError
-from tests.adapters.langchain.conftest import Local
+from gemma_guard.scorers.fake import Fake
+from tests.adapters.langchain.conftest import VIOLENCE, Local
 
 BAD = "pipe bomb"
 REFUSAL = "This was blocked by a content policy."
@@ -113,7 +114,7 @@ def _made_of(model: Any, guard: Guard) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", _made_of(Local(), Guard.default(sinks=())))
+@pytest.mark.parametrize("name", _made_of(Local(), Guard.of([VIOLENCE], Fake())))
 def test_w5_whatever_holds_a_guarded_model_pickles_with_it(written: Guard, name: str) -> None:
     made = again(_made_of(Local(answers=[BAD, "Only an idiot."]), written)[name])
     asked = {"question": "hi"} if "chain" in name or name in ("steps", "a prefix") else "hi"
@@ -150,8 +151,13 @@ def _told(model: Any, asked: list[str]) -> list[str]:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_w5_another_process_guards_it_too(written: Guard, how: str) -> None:
     model, asked = wrap(Local(answers=["Only an idiot."]), written), ["hi", f"a {BAD}?"]
+    raising = wrap(Local(), written, on_block="raise")
     context = multiprocessing.get_context(how)
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        there = pool.submit(_told, model, asked).result(60)
+        there = pool.submit(_told, model, asked).result(120)
+        with pytest.raises(GuardBlocked) as blocked:
+            pool.submit(raising.invoke, asked[1]).result(120)
 
     assert there == _told(model, asked) == [f"Only an {CLEAN}.", REFUSAL]
+    assert blocked.value.verdict.policies == ("dangerous_content",)
+    assert BAD not in repr(blocked.value)

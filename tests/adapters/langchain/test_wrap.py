@@ -63,6 +63,7 @@ def test_w1_a_guarded_model_is_an_instance_of_its_class(local: Any, guard: Guard
     assert isinstance(guarded, local)
     assert (guarded.model_name, guarded._llm_type) == ("m-7", raw._llm_type)
     assert guarded._get_ls_params() == raw._get_ls_params()
+    assert (guarded.profile, guarded.get_name()) == (raw.profile, raw.get_name())
 
 
 async def test_an_allowed_call_gives_the_models_own_answer(

@@ -31,7 +31,7 @@ class UnlessBlocked:
 
     def __call__(self, error: BaseException) -> bool:
         """Whether to try again after `error`."""
-        if isinstance(error, GuardBlocked) and error.verdict.fault != "judge":
+        if isinstance(error, GuardBlocked) and not error.is_retryable:
             return False
         if isinstance(self.retriable, tuple):
             return isinstance(error, self.retriable)
