@@ -10,8 +10,17 @@ from typing import Any
 import langchain_core.exceptions
 import pytest
 from gemma_guard_langchain import GuardBlocked, wrap
+from langchain.chat_models import init_chat_model
+from langchain_core.load import dumpd, load
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import ConfigurableField, Runnable
+from langchain_core.runnables import (
+    ConfigurableField,
+    Runnable,
+    RunnableBinding,
+    RunnableLambda,
+    RunnableSequence,
+)
+from langchain_core.runnables.retry import RunnableRetry
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from pydantic import BaseModel
 
@@ -27,7 +36,7 @@ from gemma_guard import (
     UsageError,
 )
 from gemma_guard.scorers.fake import Fake
-from tests.adapters.langchain.conftest import VIOLENCE, WORDS
+from tests.adapters.langchain.conftest import VIOLENCE, WORDS, Local
 
 BAD = "pipe bomb"
 REFUSAL = "This was blocked by a content policy."
@@ -67,6 +76,87 @@ def test_w5_an_unguarded_fallback_is_refused_and_a_guarded_one_works(
     assert guarded.with_fallbacks([second]).invoke("hi").content == "second"
     nested = wrap(local(), guard).with_fallbacks([second]).with_retry()
     assert guarded.with_fallbacks([nested]).invoke("hi").content == "hello"
+
+
+def _all_made_of(model: Any, guard: Guard) -> dict[str, Any]:
+    """Whatever LangChain makes of a guarded model and of a guarded chain."""
+    guarded, same = wrap(model, guard, on_block="raise"), RunnableLambda(lambda given: given)
+    fields, other = ConfigurableField("which"), wrap(model, guard)
+    return {
+        "a binding": guarded.bind(stop=["."]),
+        "tools": guarded.bind_tools([Answer]),
+        "tools bound before": wrap(model.bind_tools([Answer]), guard),
+        "a binding of a binding": guarded.bind_tools([Answer]).bind(stop=["."]).with_types(),
+        "a configuration": guarded.with_config(tags=["a"]),
+        "listeners": guarded.with_listeners(on_end=lambda _: None),
+        "async listeners": guarded.with_alisteners(),
+        "types": guarded.with_types(input_type=str),
+        "retries": guarded.with_retry(),
+        "retried tools": guarded.bind_tools([Answer]).with_retry(),
+        "fallbacks": guarded.with_fallbacks([other]),
+        "fallbacks before": wrap(model.with_fallbacks([model]), guard),
+        "fields": guarded.configurable_fields(model_name=fields),
+        "alternatives": guarded.configurable_alternatives(fields, default_key="a", b=other),
+        "a structured answer": guarded.with_structured_output(Answer),
+        "a chain": wrap(same | model, guard),
+        "a configured chain": wrap(same | model, guard).with_config(tags=["a"]),
+        "a choice": wrap(init_chat_model(), guard),
+        "tools of a choice": wrap(init_chat_model(), guard).bind_tools([Answer]),
+    }
+
+
+@pytest.mark.parametrize("name", _all_made_of(Local(), Guard.of([VIOLENCE], Fake(WORDS))))
+def test_w5_nothing_unguarded_can_be_put_beside_what_is_guarded(guard: Guard, name: str) -> None:
+    raw, made = Local(answers=[BAD]), _all_made_of(Local(answers=[BAD]), guard)[name]
+
+    for other in (raw, raw.bind_tools([Answer]), RunnableLambda(lambda _: raw) | raw):
+        with pytest.raises(UsageError, match="wrap it too"):
+            made.with_fallbacks([other])
+        with pytest.raises(UsageError, match="wrap it too"):
+            made.configurable_alternatives(FIELD, b=other)
+    assert made.with_fallbacks([made, wrap(raw, guard)])
+
+
+def test_w5_what_langchain_makes_is_still_of_its_class(guard: Guard) -> None:
+    made = _all_made_of(Local(), guard)
+
+    assert isinstance(made["tools"], RunnableBinding)
+    assert isinstance(made["retries"], RunnableRetry)
+    assert isinstance(made["a structured answer"], RunnableSequence)
+    assert made["a structured answer"].get_name() == "RunnableSequence"
+    assert made["tools"].get_name() == Local().bind_tools([Answer]).get_name()
+
+
+def test_w5_what_is_asked_of_fallbacks_is_asked_of_each(
+    local: Any, guard: Guard, tool_call: Any
+) -> None:
+    first = wrap(local(answers=[BAD]), guard, on_block="raise")
+    second = wrap(local(answers=[tool_call("Answer", text="fine")]), guard)
+    falling = first.with_fallbacks([second])
+
+    assert falling.bind_tools([Answer]).invoke("hi").tool_calls[0]["name"] == "Answer"
+    assert falling.with_structured_output(Answer).invoke("hi") == Answer(text="fine")
+
+
+@pytest.mark.filterwarnings("ignore:The function `load`")
+def test_r4_a_binding_cannot_be_loaded_from_what_is_traced(guard: Guard) -> None:
+    for name in ("tools", "retries", "fallbacks", "a structured answer"):
+        with pytest.raises((NotImplementedError, ValueError)):
+            load(dumpd(_all_made_of(Local(), guard)[name]), allowed_objects="all")
+
+
+def test_w7_a_chain_that_was_blocked_is_not_tried_again(guard: Guard) -> None:
+    asked: list[Any] = []
+
+    def say(given: Any) -> dict[str, str]:
+        asked.append(given)
+        return {"said": BAD}
+
+    saying: Any = RunnableLambda(say)
+    retrying = wrap(saying, guard).with_retry(wait_exponential_jitter=False)
+    with pytest.raises(GuardBlocked):
+        retrying.invoke("hi")
+    assert asked == ["hi"]
 
 
 def test_w7_a_fallback_can_be_for_blocks_alone(local: Any, guard: Guard) -> None:

@@ -299,7 +299,9 @@ def made(monkeypatch: pytest.MonkeyPatch, local: Any) -> list[Any]:
 
     def make(model: Any = None, **options: Any) -> Any:
         asked.append((model, options))
-        return local(answers=[BAD if model == "bad" else "a punch"])
+        call = {"name": "Answer", "args": {"text": BAD}, "id": "1"}
+        said = AIMessage(BAD, tool_calls=[call]) if model == "bad" else "a punch"
+        return local(answers=[said])
 
     monkeypatch.setattr("langchain.chat_models.base._init_chat_model_helper", make)
     return asked
@@ -317,4 +319,6 @@ async def test_w5_whatever_init_chat_model_makes_is_guarded(made: list[Any], gua
     assert model.with_config(bad).invoke("hi").text == REFUSAL
     with pytest.raises(GuardBlocked):
         model.with_structured_output(Answer).invoke(BAD)
+    with pytest.raises(GuardBlocked):
+        await model.with_structured_output(Answer).ainvoke("hi", bad)
     assert made[0] == ("bad", {})

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage
+from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import (
-    ConfigurableField,
     Runnable,
     RunnableConfig,
-    RunnableSerializable,
-    RunnableWithFallbacks,
 )
 from langchain_core.runnables.configurable import RunnableConfigurableFields
 from langchain_core.runnables.utils import AnyConfigurableField, Input, Output
@@ -22,53 +17,27 @@ from gemma_guard_langchain.calls import GuardedCalls
 from gemma_guard_langchain.exchange import Watch
 from gemma_guard_langchain.refusing import (
     Guarded,
-    Retriable,
-    UnlessBlocked,
     guarding,
-    refuse_unguarded,
 )
 from gemma_guard_langchain.streams import GuardedStreams
 from gemma_guard_langchain.views import Model, guarded_class, view
 from gemma_guard_langchain.watched import unwatched
 
-_NO_ALTERNATIVES = frozenset({"default_key", "prefix_keys"})
-
 
 class GuardedModel(GuardedStreams, GuardedCalls):
     """What a guarded model adds to its class; `wrap` makes them."""
 
-    def with_structured_output(self, *args: Any, **kwargs: Any) -> Any:
+    def with_structured_output(self, *args: Any, **kwargs: Any) -> Runnable[Any, Any]:
         """As the model's own; a blocked answer raises `GuardBlocked`, with `include_raw` too."""
         raising = view(self, type(self), _watch=replace(self._watch, on_block="raise"))
-        return super(GuardedModel, raising).with_structured_output(*args, **kwargs)
+        structured = super(GuardedModel, raising).with_structured_output(*args, **kwargs)
+        return cast("Runnable[Any, Any]", guarding(structured))
 
-    def with_retry(
-        self, *, retry_if_exception_type: Retriable = (Exception,), **options: Any
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """As the model's own, but content that was blocked is not tried again."""
-        retriable = UnlessBlocked(retry_if_exception_type)
-        return super().with_retry(retry_if_exception_type=retriable, **options)
+    def bind_tools(self, *args: Any, **kwargs: Any) -> Runnable[Any, Any]:
+        """As the model's own; by its annotation LangChain knows to bind fallbacks as well."""
+        return cast("Runnable[Any, Any]", guarding(super().bind_tools(*args, **kwargs)))
 
-    def with_fallbacks(
-        self, fallbacks: Sequence[Runnable[Any, Any]], **options: Any
-    ) -> RunnableWithFallbacks[Any, Any]:
-        """As the model's own; raises `UsageError` for a fallback that is not guarded."""
-        refuse_unguarded(fallbacks, "with_fallbacks")
-        return super().with_fallbacks(fallbacks, **options)
-
-    def configurable_alternatives(
-        self, which: ConfigurableField, **options: Any
-    ) -> RunnableSerializable[Any, Any]:
-        """As the model's own; raises `UsageError` for an alternative that is not guarded."""
-        guarded = {
-            name: value
-            if name in _NO_ALTERNATIVES
-            else guarding(value, "configurable_alternatives")
-            for name, value in options.items()
-        }
-        return super().configurable_alternatives(which, **guarded)
-
-    def configurable_fields(self, **fields: AnyConfigurableField) -> RunnableSerializable[Any, Any]:
+    def configurable_fields(self, **fields: AnyConfigurableField) -> Any:
         """As the model's own; the model that LangChain builds of the fields is guarded too."""
         super().configurable_fields(**fields)  # refuses what is no field of the model
         return GuardedFields(default=self, fields=fields)
@@ -88,7 +57,7 @@ class GuardedModel(GuardedStreams, GuardedCalls):
         return watched, (unwatched(self), self._watch)
 
 
-class GuardedFields(RunnableConfigurableFields[Input, Output], Guarded):
+class GuardedFields(Guarded, RunnableConfigurableFields[Input, Output]):
     """A guarded model some of whose fields are set by the configuration of a run."""
 
     def _prepare(

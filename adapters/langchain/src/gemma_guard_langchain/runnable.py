@@ -54,7 +54,8 @@ class GuardedRunnable(Guarded, Runnable[Input, Output]):
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
         question = self._ask(input, config)
         answer = partial(self._answer, question)
-        return self._call_with_config(answer, question.value, config, **kwargs)
+        said: Output = self._call_with_config(answer, question.value, config, **kwargs)
+        return said
 
     @override
     async def ainvoke(
@@ -62,7 +63,8 @@ class GuardedRunnable(Guarded, Runnable[Input, Output]):
     ) -> Output:
         question = await self._aask(input, config)
         answer = partial(self._aanswer, question)
-        return await self._acall_with_config(answer, question.value, config, **kwargs)
+        said: Output = await self._acall_with_config(answer, question.value, config, **kwargs)
+        return said
 
     @override
     def stream(

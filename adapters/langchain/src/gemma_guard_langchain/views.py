@@ -11,19 +11,21 @@ from types import new_class
 from typing import Any, ClassVar, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
+from pydantic import BaseModel
 
 Model = TypeVar("Model", bound=BaseChatModel)
+Seen = TypeVar("Seen", bound=BaseModel)
 
 _NATIVE_STREAMS = ("_stream_chat_model_events", "_astream_chat_model_events")
 
 
 def view(
-    model: Model,
-    kind: type[BaseChatModel],
+    model: Seen,
+    kind: type[BaseModel],
     *,
     fields: dict[str, Any] | None = None,
     **private: Any,
-) -> Model:
+) -> Seen:
     """`model` as an instance of `kind`, with `fields` and `private` attributes if given."""
     seen, own = object.__new__(kind), model.__pydantic_private__
     put = object.__setattr__
@@ -31,7 +33,7 @@ def view(
     put(seen, "__pydantic_fields_set__", model.__pydantic_fields_set__)
     put(seen, "__pydantic_extra__", model.__pydantic_extra__)
     put(seen, "__pydantic_private__", {**(own or {}), **private} if private else own)
-    return cast("Model", seen)
+    return cast("Seen", seen)
 
 
 @lru_cache(maxsize=256)

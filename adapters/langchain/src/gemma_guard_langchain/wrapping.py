@@ -18,7 +18,7 @@ from gemma_guard import Fields, Guard, UsageError
 from gemma_guard_langchain.choice import GuardedChoice, is_choice
 from gemma_guard_langchain.exchange import OnBlock, Watch, watch_of
 from gemma_guard_langchain.model import GuardedFields, GuardedModel, apart, watched
-from gemma_guard_langchain.refusing import Guarded, UnlessBlocked
+from gemma_guard_langchain.refusing import Guarded, UnlessBlocked, guarding
 from gemma_guard_langchain.runnable import GuardedRunnable
 
 Wrapped = TypeVar("Wrapped", bound=Runnable[Any, Any])
@@ -74,7 +74,7 @@ def _holds_a_model(runnable: Any) -> bool:
 
 def _with_models(runnable: Any, guard_it: Any) -> Any:
     if isinstance(runnable, RunnableBindingBase):
-        return runnable.model_copy(update=_rebound(runnable, guard_it))
+        return guarding(runnable.model_copy(update=_rebound(runnable, guard_it)))
     if isinstance(runnable, RunnableConfigurableFields):
         return GuardedFields(
             default=guard_it(runnable.default), fields=runnable.fields, config=runnable.config
@@ -82,11 +82,11 @@ def _with_models(runnable: Any, guard_it: Any) -> Any:
     if isinstance(runnable, RunnableConfigurableAlternatives):
         others = {name: _lazily(other, guard_it) for name, other in runnable.alternatives.items()}
         changed = {"default": guard_it(runnable.default), "alternatives": others}
-        return runnable.model_copy(update=changed)
+        return guarding(runnable.model_copy(update=changed))
     if isinstance(runnable, RunnableWithFallbacks):
         fallbacks = list(map(guard_it, runnable.fallbacks))
         changed = {"runnable": guard_it(runnable.runnable), "fallbacks": fallbacks}
-        return runnable.model_copy(update=changed)
+        return guarding(runnable.model_copy(update=changed))
     return GuardedChoice(runnable, guard_it)
 
 
