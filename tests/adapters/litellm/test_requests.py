@@ -16,12 +16,12 @@ PIXEL = (
 )
 URL = f"data:image/png;base64,{PIXEL}"
 SOURCE = {"type": "base64", "media_type": "image/png", "data": PIXEL}
-IMAGES = {
+IMAGES: dict[Endpoint, dict[str, Any]] = {
     CHAT: {"type": "image_url", "image_url": {"url": URL}},
     MESSAGES: {"type": "image", "source": SOURCE},
     RESPONSES: {"type": "input_image", "image_url": URL},
 }
-TEXTS = {
+TEXTS: dict[Endpoint, dict[str, Any]] = {
     CHAT: {"type": "text", "text": "You idiot."},
     MESSAGES: {"type": "text", "text": "You idiot."},
     RESPONSES: {"type": "input_text", "text": "You idiot."},
@@ -35,8 +35,8 @@ by_endpoint = pytest.mark.parametrize(
 
 def ask(endpoint: Endpoint, proxy: Proxy, *content: dict[str, Any], model: str = "plain") -> Any:
     key = "input" if endpoint is RESPONSES else "messages"
-    turn = {"role": "user", "content": list(content)}
-    return endpoint.call(proxy, "", model=model, **{key: [turn]})
+    body: dict[str, Any] = {"model": model, key: [{"role": "user", "content": list(content)}]}
+    return endpoint.call(proxy, "", **body)
 
 
 @by_endpoint
@@ -130,7 +130,8 @@ def test_what_a_tool_answered_is_judged(
     endpoint: Endpoint, turns: list[dict[str, Any]], proxy: Proxy, upstream: Upstream
 ) -> None:
     key = "input" if endpoint is RESPONSES else "messages"
-    response = endpoint.call(proxy, "", **{key: [{"role": "user", "content": "Look."}, *turns]})
+    body: dict[str, Any] = {key: [{"role": "user", "content": "Look."}, *turns]}
+    response = endpoint.call(proxy, "", **body)
 
     assert response.status_code == 400
     assert not upstream.bodies
