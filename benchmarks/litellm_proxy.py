@@ -3,7 +3,9 @@
     python benchmarks/litellm_proxy.py
 
 Both proxies run at once, answer without a model, and are asked in turns; a ratio is of two bursts
-of the same round. Prints the figures and writes them to results/litellm_proxy.json.
+of the same round. A full collection of garbage stops a process of LiteLLM's size for half a second,
+so a burst is long enough to hold several. Prints the figures and writes them to
+results/litellm_proxy.json.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import Any
 
 import aiohttp
 import machine
+import psutil
 from gemma_guard_litellm import GemmaGuard
 from gemma_guard_litellm.asking import Call
 from gemma_guard_litellm.evidence import enter
@@ -33,10 +36,11 @@ from litellm.types.guardrails import GuardrailEventHooks
 
 from gemma_guard import Stage
 
-ROUNDS = 5
+ROUNDS = 7
 WORDS = "This answer is about forty words long, so that it comes in about as many pieces. " * 3
-BURSTS = {"1": (1, 40, False), "16": (16, 128, False), "64": (64, 192, False)}
-STREAMS = {"stream, 1": (1, 12, True), "stream, 16": (16, 48, True)}
+BURSTS = {"1": (1, 200, False), "16": (16, 640, False), "64": (64, 960, False)}
+STREAMS = {"stream, 1": (1, 24, True), "stream, 16": (16, 96, True)}
+WARMING = ((16, 128, False), (16, 48, True))
 GUARD = "routes: {default: {packs: [default], scorer: fake}}\n"
 NOOP = """
 from litellm.integrations.custom_guardrail import CustomGuardrail
@@ -54,6 +58,18 @@ class Noop(CustomGuardrail):
 class Proxy:
     url: str
     key: str
+    process: psutil.Process
+
+    def worked_s(self) -> float:
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+
+@dataclass(frozen=True)
+class Burst:
+    calls_per_second: float
+    worked_ms: float
+    """Of the proxy's processor time, a call."""
 
 
 def files(folder: Path, guardrail: str) -> Path:
@@ -88,7 +104,7 @@ def running(guardrail: str) -> Iterator[Proxy]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            yield Proxy(f"http://127.0.0.1:{port}", key)
+            yield Proxy(f"http://127.0.0.1:{port}", key, psutil.Process(process.pid))
         finally:
             process.terminate()
             process.wait(20)
@@ -112,8 +128,7 @@ async def burst(
     at_once: int,
     calls: int,
     stream: bool,  # noqa: FBT001  as BURSTS has it
-) -> float:
-    """Calls per second."""
+) -> Burst:
     body = {"model": "m", "messages": [{"role": "user", "content": "How do trains brake?"}]}
     headers, left = {"authorization": f"Bearer {proxy.key}"}, iter(range(calls))
 
@@ -125,9 +140,10 @@ async def burst(
                 if not (await answer.read()).endswith((b"}", b"[DONE]\n\n")):
                     raise SystemExit("an answer was cut short")
 
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), proxy.worked_s()
     await asyncio.gather(*(caller() for _ in range(at_once)))
-    return calls / (time.perf_counter() - began)
+    took, worked = time.perf_counter() - began, proxy.worked_s() - worked
+    return Burst(calls / took, 1000 * worked / calls)
 
 
 async def ratios(ours: Proxy, native: Proxy) -> dict[str, dict[str, float]]:
@@ -136,9 +152,9 @@ async def ratios(ours: Proxy, native: Proxy) -> dict[str, dict[str, float]]:
     async with aiohttp.ClientSession(connector=connector) as client:
         for proxy in (ours, native):
             await ready(proxy, client)
-            for kind in (BURSTS["16"], STREAMS["stream, 16"]):
+            for kind in WARMING:
                 await burst(proxy, client, *kind)
-        seen: dict[str, list[tuple[float, float]]] = {}
+        seen: dict[str, list[tuple[Burst, Burst]]] = {}
         for number in range(ROUNDS):
             for name, kind in {**BURSTS, **STREAMS}.items():
                 order = (ours, native) if number % 2 else (native, ours)
@@ -147,11 +163,15 @@ async def ratios(ours: Proxy, native: Proxy) -> dict[str, dict[str, float]]:
     return {name: _medians(pairs) for name, pairs in seen.items()}
 
 
-def _medians(pairs: list[tuple[float, float]]) -> dict[str, float]:
+def _medians(pairs: list[tuple[Burst, Burst]]) -> dict[str, float]:
+    rates = [(ours.calls_per_second, native.calls_per_second) for ours, native in pairs]
+    worked = [(ours.worked_ms, native.worked_ms) for ours, native in pairs]
     return {
-        "calls_per_second": round(statistics.median(ours for ours, _ in pairs), 1),
-        "native_no_op": round(statistics.median(native for _, native in pairs), 1),
-        "ratio": round(statistics.median(ours / native for ours, native in pairs), 3),
+        "calls_per_second": round(statistics.median(ours for ours, _ in rates), 1),
+        "native_no_op": round(statistics.median(native for _, native in rates), 1),
+        "ratio": round(statistics.median(ours / native for ours, native in rates), 3),
+        "processor_ms": round(statistics.median(ours for ours, _ in worked), 2),
+        "processor_ratio": round(statistics.median(ours / native for ours, native in worked), 3),
     }
 
 

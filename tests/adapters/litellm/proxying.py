@@ -43,6 +43,7 @@ scorers:
     keywords: {harassment: {silly: 0.3, idiot: 0.6, vermin: 0.9}}
   raises: {type: broken}
   hangs: {type: hanging}
+  restarts: {type: restarting, keywords: {harassment: {vermin: 0.9}}}
 records: {jsonl: decisions.jsonl}
 routes:
   default: {packs: [rude.yaml], scorer: judge, max_chars: 2000, refusal: We do not say that here.}
@@ -59,12 +60,19 @@ routes:
   by_metadata: {extends: strict, match: {claimed: {metadata.audience: kids}}}
   raises_closed: {extends: default, scorer: raises, match: {trusted: {model: raises-closed}}}
   raises_open: {extends: raises_closed, on_error: fail_open, match: {trusted: {model: raises-open}}}
+  restarts_closed: {extends: default, scorer: restarts, match: {trusted: {model: restarts-closed}}}
+  restarts_open:
+    extends: restarts_closed
+    on_error: fail_open
+    match: {trusted: {model: restarts-open}}
   hangs_closed:
     extends: default
     scorer: hangs
     deadline_ms: 700
     match: {trusted: {model: hangs-closed}}
   polite: {extends: default, match: {trusted: {model: polite}}}
+  pictures: {extends: default, media: gap, judge_system: true, match: {trusted: {model: pictures}}}
+  newest: {extends: default, scope: new, match: {trusted: {model: newest}}}
   hangs_open: {extends: hangs_closed, on_error: fail_open, match: {trusted: {model: hangs-open}}}
 """
 
@@ -81,6 +89,10 @@ MODELS = (
     "hangs-closed",
     "hangs-open",
     "polite",
+    "restarts-closed",
+    "restarts-open",
+    "pictures",
+    "newest",
 )
 
 
@@ -120,6 +132,10 @@ def proxy_config(upstream: str) -> dict[str, Any]:
                 allow_unguarded=["fine-tuning", "/v1/threads*"],
             ),
             stanza("inherited", "proxy_parts.Subclassed", "subclass.yaml"),
+            {
+                "guardrail_name": "foreign",
+                "litellm_params": {"guardrail": "proxy_parts.Foreign", "mode": "pre_call"},
+            },
             stanza(
                 "answers-only", "gemma_guard_litellm.GemmaGuard", "guard.yaml", mode="post_call"
             ),

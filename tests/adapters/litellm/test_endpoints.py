@@ -10,6 +10,7 @@ import httpx
 import pytest
 from gemma_guard_litellm.door import Door
 from gemma_guard_litellm.endpoints import WEBSOCKET, Label, family, is_allowed, real_paths
+from gemma_guard_litellm.listing import listing
 
 from tests.adapters.litellm.proxying import Proxy
 from tests.adapters.litellm.upstream import Upstream
@@ -165,3 +166,30 @@ def test_the_proxy_says_what_it_guards_when_it_starts(proxy: Proxy) -> None:
         "allowed unguarded     /v1/threads*",
     ):
         assert line in proxy.log
+
+
+def test_at_the_start_every_real_route_to_a_model_is_listed_once_by_how_it_is_treated(
+    proxy: Proxy,
+) -> None:
+    _, listed = proxy.log.split("gemma-guard: the routes of this proxy that can reach a model\n")
+    for line in (
+        "  guarded               messages: /v1/messages\n",
+        "  input only            speech: /audio/speech /v1/audio/speech\n",
+        "  allowed unguarded     assistants: /v1/threads*\n",
+        "  allowed unguarded     fine-tuning: /fine_tuning/jobs* /v1/fine_tuning/jobs*\n",
+        "  refused               realtime: /openai/v1/realtime /realtime /v1/realtime\n",
+        "  refused               batches: /batches* /files* /v1/batches* /v1/files* ",
+    ):
+        assert line in listed
+    for path in ("/anthropic", "/gemini/", "/vertex_ai/"):
+        assert path in listed.split("  refused               pass-through:")[1].split("\n")[0]
+
+
+def test_no_real_route_to_a_model_is_missing_from_the_list() -> None:
+    listed = listing(app, ["rag"])
+    for method, path in real_paths(app):
+        one = family(method, path)
+        if one.label is not Label.QUIET:
+            assert f" {one.name}: " in listed
+
+    assert "allowed unguarded     rag: /rag/ingest /rag/query /v1/rag/ingest" in listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -72,6 +73,26 @@ def test_a_proxy_that_would_pass_over_another_stanza_does_not_start(
     monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_server", server)
     with pytest.raises(NotGuarding, match="mistyped: mode: 'post-call' is not supported"):
         GemmaGuard(guardrail_name="ours", gemma_guard={"config": "guard.yaml"})
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ([ours(mode="pre-call")], "ours: mode: 'pre-call' is not supported"),
+        ([{"guardrail_name": "other", "litellm_params": {}}], "none has the key gemma_guard"),
+    ],
+)
+def test_where_guardrails_are_required_a_proxy_without_them_does_not_start(
+    listed: list[dict[str, Any]],
+    message: str,
+    config: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = SimpleNamespace(user_config_file_path=str(config(*listed)))
+    monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_server", server)
+    monkeypatch.delitem(sys.modules, "gemma_guard_litellm.required", raising=False)
+    with pytest.raises(NotGuarding, match=message):
+        importlib.import_module("gemma_guard_litellm.required")
 
 
 def test_what_may_not_be_meant_is_warned_about() -> None:

@@ -16,6 +16,10 @@ from tests.adapters.litellm.upstream import Upstream
 HELLO = [{"role": "user", "content": "Hello."}]
 
 
+def say(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
 def chat(proxy: Proxy, **body: Any) -> Any:
     return proxy.post("/v1/chat/completions", {"model": "plain", "messages": HELLO, **body})
 
@@ -114,6 +118,26 @@ def test_fail_open_lets_both_ways_through_and_records_each_gap(
         ("output", "not_scanned"),
     ]
     assert all(d["gaps"] for d in made)
+
+
+@pytest.mark.usefixtures("upstream")
+@pytest.mark.parametrize(
+    ("model", "while_down"), [("restarts-closed", 503), ("restarts-open", 200)]
+)
+def test_a_judge_that_comes_back_judges_the_next_call(
+    model: str, while_down: int, proxy: Proxy
+) -> None:
+    down = proxy.folder / "judge-is-down"
+    down.touch()
+    try:
+        missed = chat(proxy, model=model, messages=say(f"vermin, {model}"))
+    finally:
+        down.unlink()
+    back = chat(proxy, model=model, messages=say(f"vermin, {model}"))
+
+    assert missed.status_code == while_down
+    assert back.status_code == 400
+    assert back.json()["error"]["type"] == "content_policy_violation"
 
 
 @pytest.mark.usefixtures("upstream")

@@ -126,6 +126,22 @@ def test_the_log_store_gets_one_entry_per_decision(
 
 
 @pytest.mark.usefixtures("upstream")
+@pytest.mark.parametrize(
+    ("refusing", "actions"), [("inherited", ["allow", "block"]), ("foreign", ["allow"])]
+)
+def test_what_another_guardrail_refuses_next_is_entered_too(
+    refusing: str, actions: list[str], proxy: Proxy
+) -> None:
+    tag = uuid.uuid4().hex
+    mauve = [{"role": "user", "content": "mauve"}]
+    refused = chat(proxy, messages=mauve, guardrails=[refusing], metadata={"tags": [tag]})
+
+    entries = [e for e in proxy.logged(tag)["entries"] if e["guardrail_provider"] == "gemma_guard"]
+    assert refused.status_code == 400
+    assert [entry["guardrail_response"]["action"] for entry in entries] == actions
+
+
+@pytest.mark.usefixtures("upstream")
 def test_a_caller_who_asks_for_the_entries_learns_no_score(proxy: Proxy) -> None:
     response = chat(proxy, metadata={"include_guardrail_response": True})
 

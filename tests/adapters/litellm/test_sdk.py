@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import litellm
 import pytest
-from gemma_guard_litellm import GemmaGuard, Refused, guarded
+from gemma_guard_litellm import GemmaGuard, Refused, guarded, sdk
 
 from gemma_guard import ConfigError
 from tests.adapters.litellm.proxying import write
@@ -71,12 +72,15 @@ CALLS: dict[str, Make] = {
     ),
     "aresponses": lambda t, to: litellm.aresponses(model="openai/scripted", input=t, **to),
     "aembedding": lambda t, to: litellm.aembedding(model="openai/scripted", input=[t], **to),
+    "aimage_generation": lambda t, to: litellm.aimage_generation(
+        model="openai/scripted", prompt=t, **to
+    ),
     "anthropic_messages": lambda t, to: litellm.anthropic_messages(
         model="openai/scripted", messages=say(t), max_tokens=9, **to
     ),
     "Router": _router,
 }
-ANSWERED = [name for name in CALLS if name != "aembedding"]
+ANSWERED = [name for name in CALLS if name not in ("aembedding", "aimage_generation")]
 
 
 def to(upstream: Upstream) -> dict[str, Any]:
@@ -185,6 +189,31 @@ def test_the_wrapper_judges_the_synchronous_completion(upstream: Upstream) -> No
     assert "idiot" not in upstream.received
     assert response.choices[0].message.content == f"You {PLACEHOLDER}."
     assert len(upstream.bodies) == 1
+
+
+@pytest.mark.usefixtures("guardrail")
+async def test_a_bare_synchronous_call_is_reported_and_no_other(
+    upstream: Upstream, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "litellm.proxy.proxy_server", raising=False)
+    sdk.report_once.cache_clear()
+    await CALLS["acompletion"]("Hello.", to(upstream))
+    guarded(litellm).completion("openai/scripted", say("Hello."), **to(upstream))
+    assert not caplog.records
+    for _ in range(2):
+        litellm.completion("openai/scripted", say("You vermin."), **to(upstream))
+
+    assert [one.message for one in caplog.records] == [
+        "litellm.completion() is judged by nobody: use guarded(litellm) or an async call"
+    ]
+
+
+def test_the_start_says_what_a_library_leaves_unjudged(
+    guardrail: GemmaGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "litellm.proxy.proxy_server", raising=False)
+
+    assert "judged by nobody      completion" in guardrail.announcement
 
 
 def test_the_wrapper_asks_for_a_guardrail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,6 +206,22 @@ def test_a_proxy_with_a_broken_guard_does_not_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_where_guardrails_are_required_a_lone_mistyped_stanza_stops_the_start(
+    tmp_path: Path,
+) -> None:
+    config = proxy_config("http://127.0.0.1:9")
+    config["guardrails"] = config["guardrails"][:1]
+    config["guardrails"][0]["litellm_params"]["default_on"] = "perhaps"
+    config["litellm_settings"]["callbacks"] = ["gemma_guard_litellm.required.guardrails"]
+    proxy = start(write(tmp_path, config))
+    try:
+        assert proxy.process.wait(120) != 0
+    finally:
+        stop(proxy)
+    assert "everyone: litellm_params.default_on: " in proxy.log
+
+
+@pytest.mark.slow
 def test_the_calls_in_the_examples_readme_answer_as_it_says(tmp_path: Path) -> None:
     example = shutil.copytree(ROOT / "examples/05_litellm", tmp_path / "05_litellm")
     proxy = start(example / "config.yaml")

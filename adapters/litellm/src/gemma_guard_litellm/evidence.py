@@ -6,10 +6,10 @@ the one whose text was judged must not see. Scores are in the guard's own record
 
 from __future__ import annotations
 
-import sys
+import asyncio
 import time
-from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from litellm.integrations.custom_guardrail import CustomGuardrail
@@ -19,23 +19,22 @@ from litellm.types.utils import GuardrailStatus, GuardrailTracingDetail
 from gemma_guard import Action, Verdict
 
 _PROVIDER = "gemma_guard"
-_TRACING = "litellm.integrations.otel.logger"
 _KEY = "standard_logging_guardrail_information"
-
-
-def skip_what_is_not_installed() -> None:
-    """Let LiteLLM fail at once where it looks for tracing in every entry, and has none.
-
-    It imports its own tracing each time; without `opentelemetry-sdk` that is 0.2 ms of searching.
-    """
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        sys.modules.setdefault(_TRACING, None)  # type: ignore[arg-type]  # what `import` reads as no
+_late: dict[Any, list[Callable[[], None]]] = {}
+"""What is to be entered soon, by the id of the call."""
 
 
 def enter(
     verdict: Verdict, guardrail: CustomGuardrail, data: dict[str, Any], event: GuardrailEventHooks
 ) -> None:
-    """Add what `verdict` says to the request's log."""
+    """Add what `verdict` says to the request's log, after what was to be added soon."""
+    catch_up(data.get("litellm_call_id"))
+    _enter(verdict, guardrail, data, event)
+
+
+def _enter(
+    verdict: Verdict, guardrail: CustomGuardrail, data: dict[str, Any], event: GuardrailEventHooks
+) -> None:
     ended, seconds = time.time(), verdict.ms / 1000
     guardrail.add_standard_logging_guardrail_information_to_request_data(
         guardrail_json_response={
@@ -53,6 +52,25 @@ def enter(
         event_type=event,
         tracing_detail=_detail(verdict),
     )
+
+
+def enter_soon(
+    verdict: Verdict, guardrail: CustomGuardrail, data: dict[str, Any], event: GuardrailEventHooks
+) -> None:
+    """As `enter`, once LiteLLM goes on: to the model, or to its log where something refuses.
+
+    Where an entry is there already, LiteLLM copies the whole request, the caller's key and all, in
+    case a guardrail rewrote it.
+    """
+    call = data.get("litellm_call_id")
+    _late.setdefault(call, []).append(partial(_enter, verdict, guardrail, data, event))
+    asyncio.get_running_loop().call_soon(catch_up, call)
+
+
+def catch_up(call: Any) -> None:
+    """Enter what was to be entered soon for the call with this id."""
+    for entering in _late.pop(call, ()):
+        entering()
 
 
 def headers(data: Mapping[str, Any]) -> dict[str, str] | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from litellm.exceptions import ModifyResponseException
 from litellm.integrations.custom_guardrail import CustomGuardrail
@@ -27,9 +27,11 @@ from gemma_guard_litellm.asking import Call, ask
 from gemma_guard_litellm.guards import guard_of
 from gemma_guard_litellm.refusal import Refused, blocked, undelivered, unsupported
 from gemma_guard_litellm.shape import Message, Shape
-from gemma_guard_litellm.shapes import JUDGED_DURING, SPOKEN, of_answer, of_stream
+from gemma_guard_litellm.shapes import JUDGED_DURING, REPLAYED, SPOKEN, of_answer, of_stream
 from gemma_guard_litellm.streamed import guarded
 from gemma_guard_litellm.support import shape_of
+
+T = TypeVar("T")
 
 _PRE, _DURING = GuardrailEventHooks.pre_call, GuardrailEventHooks.during_call
 _POST = GuardrailEventHooks.post_call
@@ -140,8 +142,8 @@ class GemmaGuard(CustomGuardrail):
             return response
         _, *asked = shape.asked(data)
         call = Call.of(data, user_api_key_dict)
-        said = await asyncio.gather(
-            *(ask(self.guard, [*asked, answer], Stage.OUTPUT, call) for answer in answers)
+        said = await _all(
+            [ask(self.guard, [*asked, answer], Stage.OUTPUT, call) for answer in answers]
         )
         verdicts = self._heard(said, data, _POST, shape)
         for index, verdict in enumerate(verdicts):
@@ -168,6 +170,13 @@ class GemmaGuard(CustomGuardrail):
         """Name the decisions that were made on this call: the proof that the guard ran."""
         del user_api_key_dict, response, request_headers, litellm_call_info
         return evidence.headers(data)
+
+    def log_pre_api_call(self, model: Any, messages: Any, kwargs: dict[str, Any]) -> None:
+        """Be told that LiteLLM calls a model, or will not; report what no hook could judge."""
+        del model, messages
+        evidence.catch_up(kwargs.get("litellm_call_id"))
+        if not watch.is_proxy():
+            sdk.report(kwargs)
 
     async def async_pre_call_deployment_hook(
         self, kwargs: dict[str, Any], call_type: Any
@@ -212,7 +221,6 @@ class GemmaGuard(CustomGuardrail):
         raise unsupported("unsupported_endpoint", "use `gemma-guard check` to try a text")
 
     def _check_itself(self) -> None:
-        evidence.skip_what_is_not_installed()
         selfcheck.check_class(self)
         selfcheck.check_dispatch(self)
         stanzas.check_running()
@@ -222,16 +230,16 @@ class GemmaGuard(CustomGuardrail):
     def _announce(self) -> None:
         """Shut the door on what is not judged, and say what is."""
         allowed = tuple(self.options.allow_unguarded)
-        if self.default_on:
-            watch.close(str(self.guardrail_name), allowed)
-        sys.stderr.write(self.announcement + "\n")
+        routes = watch.close(str(self.guardrail_name), allowed) if self.default_on else ""
+        sys.stderr.write(f"{self.announcement}\n{routes}")
 
     @property
     def announcement(self) -> str:
         """What guards which endpoints at which hooks, in a few lines."""
         whose = "every call" if self.default_on else "calls that name it"
         first = f"gemma-guard: {self.guardrail_name} judges {whose} by {self.options.path.name}"
-        table = watch.table(self.hooks, tuple(self.options.allow_unguarded))
+        allowed = tuple(self.options.allow_unguarded)
+        table = watch.table(self.hooks, allowed) if watch.is_proxy() else sdk.TABLE
         return f"{first} ({self.guard.fingerprint})\n{table}"
 
     @property
@@ -268,8 +276,10 @@ class GemmaGuard(CustomGuardrail):
     ) -> list[Verdict]:
         """The verdicts, each entered into the log, if all of them let the call go on."""
         verdicts = [verdict for verdict in said if isinstance(verdict, Verdict)]
+        may_wait = event is _PRE and _goes_on_as_it_came(verdicts, data, shape)
+        enter = evidence.enter_soon if may_wait else evidence.enter
         for verdict in verdicts:
-            evidence.enter(verdict, self, data, event)
+            enter(verdict, self, data, event)
         refusals = [answer for answer in said if isinstance(answer, Refused)]
         refusals += [blocked(verdict) for verdict in verdicts if verdict.blocked]
         if not refusals:
@@ -293,6 +303,17 @@ class GemmaGuard(CustomGuardrail):
             request_data=data,
             guardrail_name=self.guardrail_name,
         )
+
+
+async def _all(asking: Sequence[Awaitable[T]]) -> Sequence[T]:
+    """Every answer; tasks are made only where there is more than one."""
+    return [await asking[0]] if len(asking) == 1 else await asyncio.gather(*asking)
+
+
+def _goes_on_as_it_came(verdicts: Sequence[Verdict], data: Mapping[str, Any], shape: Shape) -> bool:
+    """Whether a proxy sends this request on unchanged, and nothing in it needs a copy."""
+    acts = any(verdict.action >= Action.REDACT for verdict in verdicts)
+    return bool(data.get("proxy_server_request")) and shape not in REPLAYED and not acts
 
 
 def _put_back(

@@ -57,7 +57,6 @@ def _ours() -> Iterator[GemmaGuard]:
 
 
 def _check_all_are_there(wanted: set[str], found: list[GemmaGuard]) -> None:
-    if not wanted:
-        raise ConfigError("guardrails: none has the key gemma_guard, so nothing would be guarded")
+    stanzas.check_any(wanted)
     for name in wanted - {str(guardrail.guardrail_name) for guardrail in found}:
         raise ConfigError(f"guardrails: {name}: LiteLLM would start without it")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import litellm
@@ -17,6 +19,8 @@ from gemma_guard_litellm.shape import Shape
 from gemma_guard_litellm.shapes import of_answer, of_call
 from gemma_guard_litellm.streamed import guarded as guarded_stream
 
+logger = logging.getLogger("gemma_guard_litellm")
+
 _is_wrapped: ContextVar[bool] = ContextVar("is_wrapped", default=False)
 _POSITIONS = {
     "acompletion": ("model", "messages"),
@@ -25,6 +29,15 @@ _POSITIONS = {
     "aresponses": ("input", "model"),
     "anthropic_messages": ("max_tokens", "messages", "model"),
 }
+
+
+_SYNCHRONOUS = frozenset(
+    {"completion", "text_completion", "responses", "embedding", "image_generation", "speech"}
+)
+TABLE = """\
+  judged                acompletion aresponses atext_completion aembedding anthropic_messages Router
+  refused               streams of these where an answer may be stopped; call guarded(litellm)
+  judged by nobody      completion and all that is not async; call guarded(litellm).completion"""
 
 
 def is_default(event_hook: Any) -> bool:
@@ -58,6 +71,18 @@ def check_stream(guard: Guard, data: Mapping[str, Any], call: Call) -> None:
         )
 
 
+def report(data: Mapping[str, Any]) -> None:
+    """Say that a synchronous call goes to a model with nobody asked: LiteLLM lets none stop it."""
+    if data.get("call_type") in _SYNCHRONOUS and not _is_wrapped.get():
+        report_once(data["call_type"])
+
+
+@cache
+def report_once(name: str) -> None:
+    """Say it of the function called `name`, once in a process."""
+    logger.error("litellm.%s() is judged by nobody: use guarded(litellm) or an async call", name)
+
+
 class Guarded:
     """LiteLLM's functions with streams and the synchronous `completion` judged too.
 
@@ -79,7 +104,9 @@ class Guarded:
             raise unsupported("unsupported_stream", "use acompletion to stream")
         shape = _shape("completion")
         messages = self._asked(shape, data)
-        return self._answered(self._calls.completion(**data), messages, Call.of(data, _key(data)))
+        with _wrapped():
+            response = self._calls.completion(**data)
+        return self._answered(response, messages, Call.of(data, _key(data)))
 
     def _judged(self, name: str, function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
         async def call(*args: Any, **kwargs: Any) -> Any:

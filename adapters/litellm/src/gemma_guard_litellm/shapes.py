@@ -45,6 +45,9 @@ JUDGED_DURING = frozenset(
 SPOKEN = (CHAT, MESSAGES, RESPONSES)
 """What LiteLLM can answer as if a model had said it."""
 
+REPLAYED = (MESSAGES, RESPONSES)
+"""What LiteLLM may send to a second model later, from a copy made after the guardrails."""
+
 _BY_FAMILY = {
     "chat": CHAT,
     "messages": MESSAGES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,25 @@ from gemma_guard_litellm.selfcheck import check_modes
 _KEY = "gemma_guard"
 
 
-def check_running() -> None:
+def check_running(*, required: bool = False) -> None:
     """Check the file that the running proxy was started with, if there is one.
 
-    A stanza that LiteLLM passes over is found by any other that it does load.
+    A stanza that LiteLLM passes over is found by any other that it does load, or by
+    `gemma_guard_litellm.required`, where one of ours is `required`.
     """
     server = sys.modules.get("litellm.proxy.proxy_server")
     file = getattr(server, "user_config_file_path", None)
     if file and Path(file).is_file():
-        check(read(Path(file)))
+        listed = read(Path(file))
+        check(listed)
+        if required:
+            check_any(names(listed))
+
+
+def check_any(named: Iterable[Any]) -> None:
+    """Refuse a configuration without a guardrail of ours."""
+    if not list(named):
+        raise ConfigError("guardrails: none has the key gemma_guard, so nothing would be guarded")
 
 
 def read(config: Path) -> list[dict[str, Any]]:

@@ -6,12 +6,13 @@ Also whose scores are known already.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 _BUCKETS = ("metadata", "litellm_metadata")
 _PROXYS_OWN = "user_api_key"
+_PLAIN = (str, int, float)
 
 Words = tuple[str, ...]
 
@@ -29,15 +30,17 @@ def trusted(data: Mapping[str, Any], key: Any) -> dict[str, Words]:
 
 def claimed(data: Mapping[str, Any]) -> dict[str, Words]:
     """`tag`, `user`, `header.NAME` (lower case) and `metadata.NAME`, from either bucket."""
-    buckets = [bucket for name in _BUCKETS if isinstance(bucket := data.get(name), Mapping)]
-    request = data.get("proxy_server_request") or {}
-    found = [
-        ("user", data.get("user")),
-        *(("tag", bucket.get("tags")) for bucket in buckets),
-        *((f"header.{name.lower()}", v) for name, v in (request.get("headers") or {}).items()),
-        *(pair for bucket in buckets for pair in _metadata(bucket)),
-    ]
-    return _gathered(found)
+    fields: dict[str, Words] = {}
+    _claim(fields, "user", data.get("user"))
+    for name in _BUCKETS:
+        if isinstance(bucket := data.get(name), Mapping):
+            _claim(fields, "tag", bucket.get("tags"))
+            for key, value in bucket.items():
+                if not key.startswith(_PROXYS_OWN):
+                    _claim(fields, f"metadata.{key}", value)
+    for name, value in ((data.get("proxy_server_request") or {}).get("headers") or {}).items():
+        _claim(fields, f"header.{name.lower()}", value)
+    return fields
 
 
 def tenant(key: Any) -> str:
@@ -77,22 +80,18 @@ def _names(model: Any) -> list[Any]:
     return [model, group, getattr(deployment, "model_name", None)]
 
 
-def _metadata(bucket: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    return ((f"metadata.{k}", v) for k, v in bucket.items() if not k.startswith(_PROXYS_OWN))
-
-
-def _gathered(found: Iterable[tuple[str, Any]]) -> dict[str, Words]:
-    fields: dict[str, Words] = {}
-    for name, value in found:
-        if words := _words(value):
-            fields[name] = fields.get(name, ()) + words
-    return fields
+def _claim(fields: dict[str, Words], name: str, value: Any) -> None:
+    """Add the words in `value` to those that `name` has already."""
+    if words := _words(value):
+        fields[name] = fields[name] + words if name in fields else words
 
 
 def _words(value: Any) -> Words:
     """The words in `value`: itself, or those it lists; nothing for what is neither."""
-    if isinstance(value, bool | int | float | str):
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, _PLAIN):
         return (str(value),)
     if isinstance(value, list | tuple):
-        return tuple(str(word) for word in value if isinstance(word, bool | int | float | str))
+        return tuple(str(word) for word in value if isinstance(word, _PLAIN))
     return ()

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gemma_guard_litellm.door import Door
-from gemma_guard_litellm.endpoints import FAMILIES, Label, family, real_paths
+from gemma_guard_litellm.endpoints import FAMILIES, family, real_paths
+from gemma_guard_litellm.listing import listing, treated
 
 _JUDGES = {
     "pre_call": "input",
@@ -20,14 +21,20 @@ _allowed: dict[str, tuple[str, ...]] = {}
 """What each guardrail that judges every call allows, by the guardrail's name."""
 
 
-def close(name: str, allowed: tuple[str, ...]) -> None:
-    """Turn away what reaches a model unjudged, but for what this guardrail allows."""
+def close(name: str, allows: tuple[str, ...]) -> str:
+    """Turn away what reaches a model unjudged, but for what this guardrail allows.
+
+    Answers with the routes of the proxy, the first time.
+    """
     app = _app()
     if app is None:
-        return
-    if not _allowed:
-        _put_in_front(app)
-    _allowed[name] = allowed
+        return ""
+    is_first = not _allowed
+    _allowed[name] = allows
+    if not is_first:
+        return ""
+    _put_in_front(app)
+    return listing(app, allows) + "\n"
 
 
 def allowed() -> Iterator[str]:
@@ -42,6 +49,11 @@ def _put_in_front(app: Any) -> None:
     app.middleware_stack = Door(app.middleware_stack, allowed)
 
 
+def is_proxy() -> bool:
+    """Whether this process is one, or stands in for one."""
+    return _app() is not None
+
+
 def _app() -> Any:
     return getattr(sys.modules.get("litellm.proxy.proxy_server"), "app", None)
 
@@ -50,17 +62,11 @@ def table(hooks: Sequence[str], allows: tuple[str, ...] = ()) -> str:
     """Every family of endpoints, as it is treated where `hooks` run."""
     rows = defaultdict(list)
     for one in FAMILIES:
-        rows[_treated(one.label, is_allowed=one.name in allows)].append(one.name)
+        rows[treated(one.label, is_allowed=one.name in allows)].append(one.name)
     lines = [f"  {treated:<22}{' '.join(names)}" for treated, names in rows.items()]
     judged = ", ".join(f"{_JUDGES[hook]} at {hook}" for hook in hooks)
     paths = [f"  allowed unguarded     {one}" for one in allows if one.startswith("/")]
     return "\n".join([f"  judged                {judged}", *lines, *paths])
-
-
-def _treated(label: Label, *, is_allowed: bool) -> str:
-    if label is Label.UNGUARDED:
-        return "allowed unguarded" if is_allowed else "refused"
-    return str(label)
 
 
 def unknown_paths() -> list[str]:

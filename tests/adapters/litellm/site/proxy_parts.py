@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from gemma_guard_litellm import GemmaGuard
+from litellm.exceptions import GuardrailRaisedException
+from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import LitellmUserRoles, UserAPIKeyAuth
 
@@ -47,3 +49,10 @@ witness = Witness()
 
 class Subclassed(GemmaGuard):
     """Inherits everything."""
+
+
+class Foreign(CustomGuardrail):
+    """Another vendor's, which refuses whatever is asked."""
+
+    async def async_pre_call_hook(self, *_: Any, **__: Any) -> Any:
+        raise GuardrailRaisedException(message="not here", status_code=400)
