@@ -20,7 +20,8 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from queue import SimpleQueue
+from math import inf
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
@@ -35,7 +36,7 @@ from gemma_guard.errors import (
     Unreachable,
 )
 from gemma_guard.scorer import Batch, Observe, unobserved
-from gemma_guard.turns import Job, Limits, plan
+from gemma_guard.turns import Homes, Job, Limits, plan
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -59,7 +60,8 @@ class Absent(Protocol):
 class Batcher(Generic[P, R]):
     """Runs the jobs of callers on any event loop and thread, a batch at a time.
 
-    Each `run` has a thread of its own and all take from one queue. When a batch breaks, halves of
+    Each `run` has a thread of its own and all take from one queue; what continues a stream is left
+    a moment to the one that ran the stream before. When a batch breaks, halves of
     it are tried, so that one poisonous job does not fail its neighbours: a half that works answers
     its callers, a half that breaks is halved on, and if both break, both fail. Only where the
     error belongs to single jobs or to the size (`TextRefused`, `MemoryError`) are both halved on.
@@ -80,10 +82,10 @@ class Batcher(Generic[P, R]):
         """Tell `observe` of every batch; it is called on the thread that runs it."""
         if not runs:
             raise ValueError("a batcher needs something to run")
-        line: _Line[P, R] = _Line(limits or Limits(), observe)
+        line: _Line[P, R] = _Line(limits or Limits(), observe, workers=len(runs))
         self._line = line
-        self._workers = [_Worker(line, run, f"{name}-{i}") for i, run in enumerate(runs)]
-        weakref.finalize(self, line.abandon, len(runs))
+        self._workers = [_Worker(line, i, run, f"{name}-{i}") for i, run in enumerate(runs)]
+        weakref.finalize(self, line.abandon)
 
     def submit(self, job: Job[P]) -> Future[R]:
         """The future answer to `job`; `Overloaded` where the queue is full. Never blocks.
@@ -121,13 +123,13 @@ class Batcher(Generic[P, R]):
         Without `drain`, what has not begun is answered `NotServing` at once. So is whoever still
         waits after `grace_s`, if `run` hangs: its thread is left to end when `run` does.
         """
-        self._line.close(drain=drain, workers=len(self._workers))
+        self._line.close(drain=drain)
         for worker in self._workers:  # a job may have joined the line and not yet started them
             worker.start()
         ended = {asyncio.wrap_future(worker.ended) for worker in self._workers}
         _, hanging = await asyncio.wait(ended, timeout=grace_s)
         if hanging:
-            self._line.close(drain=False, workers=len(self._workers))
+            self._line.close(drain=False)
             self._line.give_up()
         for worker in self._workers:
             worker.join()
@@ -167,21 +169,22 @@ class _Ticket(Generic[P, R]):
 class _Line(Generic[P, R]):
     """The bounded queue. Whoever takes a ticket out of `_tickets` is the one who answers it."""
 
-    def __init__(self, limits: Limits, observe: Observe) -> None:
+    def __init__(self, limits: Limits, observe: Observe, *, workers: int) -> None:
         self._limits = limits
         self._observe = observe
         self._lock = threading.Lock()
         self._tickets: dict[int, _Ticket[P, R]] = {}
-        self._running: dict[str, list[_Ticket[P, R]]] = {}
+        self._running: dict[int, list[_Ticket[P, R]]] = {}
         self._numbers = count()
         self._turns = count()
         self._tokens = 0
-        self._asleep = 0
+        self._homes = Homes(limits.sticky_s)
+        self._asleep: dict[int, None] = {}
         self._closed = False
         # both may be written while this very thread holds the lock, when the garbage collector
         # closes the coroutine of a caller whose event loop is gone; so they need none
         self._left: deque[int] = deque()
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._bells: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(workers)]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -200,37 +203,38 @@ class _Line(Generic[P, R]):
                 self._tickets[number] = ticket
                 self._tokens += ticket.job.tokens
                 ticket.future.add_done_callback(_Leaving(self._left, number))
-            self._ring()
+            self._ring(now)
         return [ticket.future for ticket in tickets]
 
-    def take(self, worker: str) -> list[_Ticket[P, R]] | None:
+    def take(self, worker: int) -> list[_Ticket[P, R]] | None:
         """The next batch of `worker`, maybe empty; None once closed and empty. Waits for jobs."""
         while True:
             with self._lock:
                 self._sweep()
-                if self._tickets:
-                    now = time.monotonic()
-                    late, batch = self._take_planned(now)
+                now = time.monotonic()
+                free_at = self._free_at(worker)
+                if free_at <= now:
+                    late, batch = self._take_planned(worker, now)
                     self._running[worker] = batch
-                    self._ring()
+                    self._ring(now)
                     left = len(self._tickets)
                     break
-                if self._closed:
+                if self._closed and not self._tickets:
                     return None
-                self._asleep += 1
-            self._bell.get()
+                self._asleep[worker] = None
+            self._sleep(worker, free_at - now)
         for ticket in late:
             ticket.fail(DeadlineExceeded("the deadline passed in the queue"))
         if batch or late:
             self._observe(_taken(batch, now, late=len(late), left=left))
         return batch
 
-    def close(self, *, drain: bool, workers: int) -> None:
+    def close(self, *, drain: bool) -> None:
         with self._lock:
             self._closed = True
             self._sweep()
             left = [] if drain else self._take_out(list(self._tickets))
-        self.abandon(workers)
+        self.abandon()
         for ticket in left:
             ticket.fail(NotServing(_CLOSED))
 
@@ -241,11 +245,18 @@ class _Line(Generic[P, R]):
         for ticket in running:
             ticket.fail(NotServing(_CLOSED))
 
-    def abandon(self, workers: int) -> None:
+    def abandon(self) -> None:
         """Let the workers end once everyone is answered. Safe to call from a finalizer."""
         self._closed = True
-        for _ in range(workers):
-            self._bell.put(None)
+        for bell in self._bells:
+            bell.put(None)
+
+    def _sleep(self, worker: int, seconds: float) -> None:
+        """Until the bell of `worker` rings, or what is left to another has waited long enough."""
+        with suppress(Empty):
+            self._bells[worker].get(timeout=None if seconds == inf else seconds)
+        with self._lock:
+            self._asleep.pop(worker, None)  # it may have woken by itself
 
     def _check_room(self, jobs: Sequence[Job[P]]) -> None:
         if self._closed:
@@ -262,12 +273,27 @@ class _Line(Generic[P, R]):
             if number in self._tickets:
                 self._take_out([number])
 
-    def _take_planned(self, now: float) -> tuple[list[_Ticket[P, R]], list[_Ticket[P, R]]]:
-        numbers = list(self._tickets)
-        jobs = [ticket.job for ticket in self._tickets.values()]
+    def _free_at(self, worker: int) -> float:
+        """From when on there is something for `worker` to take."""
+        free_at = inf
+        for ticket in self._tickets.values():
+            free_at = min(free_at, self._homes.free_at(ticket.job, ticket.since, worker))
+            if free_at <= ticket.since:
+                break
+        return free_at
+
+    def _take_planned(
+        self, worker: int, now: float
+    ) -> tuple[list[_Ticket[P, R]], list[_Ticket[P, R]]]:
+        free_at = self._homes.free_at
+        numbers = [n for n, t in self._tickets.items() if free_at(t.job, t.since, worker) <= now]
+        jobs = [self._tickets[number].job for number in numbers]
         planned = plan(jobs, now=now, turn=next(self._turns), limits=self._limits)
         late = self._take_out([numbers[i] for i in planned.late])
-        return late, self._take_out([numbers[i] for i in planned.batch])
+        batch = self._take_out([numbers[i] for i in planned.batch])
+        for ticket in batch:
+            self._homes.settle(ticket.job, worker)
+        return late, batch
 
     def _take_out(self, numbers: Iterable[int]) -> list[_Ticket[P, R]]:
         """Those of `numbers` whose callers have not cancelled, and from now on cannot."""
@@ -275,10 +301,14 @@ class _Line(Generic[P, R]):
         self._tokens -= sum(ticket.job.tokens for ticket in taken)
         return [ticket for ticket in taken if ticket.future.set_running_or_notify_cancel()]
 
-    def _ring(self) -> None:
-        if self._tickets and self._asleep:
-            self._asleep -= 1
-            self._bell.put(None)
+    def _ring(self, now: float) -> None:
+        """Wake one who may take something, who wakes the next; else all, to see how long not."""
+        if not (self._asleep and self._tickets):
+            return
+        able = next((w for w in self._asleep if self._free_at(w) <= now), None)
+        for worker in list(self._asleep) if able is None else (able,):
+            del self._asleep[worker]
+            self._bells[worker].put(None)
 
 
 def _taken(batch: Sequence[_Ticket[Any, Any]], now: float, *, late: int, left: int) -> Batch:
@@ -301,8 +331,8 @@ class _Leaving:
 class _Worker(Generic[P, R]):
     """A thread that runs batches until its line is closed and empty; started by the first job."""
 
-    def __init__(self, line: _Line[P, R], run: Run[P, R], name: str) -> None:
-        self._line = line
+    def __init__(self, line: _Line[P, R], number: int, run: Run[P, R], name: str) -> None:
+        self._line, self._number = line, number
         self._run = run
         self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -328,7 +358,7 @@ class _Worker(Generic[P, R]):
             while (batch := self._next()) is not None:
                 self._serve(batch)
         except BaseException:  # a bug of ours, or no memory left: still nobody waits for ever
-            self._line.close(drain=False, workers=0)
+            self._line.close(drain=False)
             self._line.give_up()
             raise
         finally:
@@ -337,7 +367,7 @@ class _Worker(Generic[P, R]):
     def _next(self) -> list[_Ticket[P, R]] | None:
         if isinstance(self._run, Absent) and not self._run.ready():
             return None
-        return self._line.take(self._thread.name)
+        return self._line.take(self._number)
 
     def _serve(self, batch: Sequence[_Ticket[P, R]]) -> None:
         if batch and (error := self._attempt(batch)):
