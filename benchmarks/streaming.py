@@ -23,7 +23,7 @@ from typing import Any
 import machine
 from gemma_guard_lite import Lite
 
-from gemma_guard import Action, Guard, Priority, Probe, Route, Score, Span, Verdict
+from gemma_guard import Action, Guard, Priority, Probe, Route, Score, Span, Stage, Verdict
 from gemma_guard.pacing import Pacing
 from gemma_guard.route import Routes
 from gemma_guard.scorers.fake import Fake
@@ -36,7 +36,8 @@ TOKEN_S = 0.02  # seconds between tokens: 50 a second
 FAKE = loads("routes: {default: {scorer: fake, packs: [default, privacy]}}")
 LITE = """
 routes:
-  default: {scorer: lite, packs: [PACK], deadline_ms: 600_000}
+  default: {scorer: lite, packs: [lite], deadline_ms: 600_000}
+  cautious: {extends: default, packs: [default]}
   comments:
     scorer: lite
     packs: [lite]
@@ -189,8 +190,7 @@ async def latency(data: Path) -> Figures:
     """Benign answers at 50 tokens a second: from their first token to the first text seen."""
     answers = [r for r in benign(data) if len(r["response"]) > 400][:40]
     scorer = Timed()
-    settings = loads(LITE.replace("PACK", "default"))
-    async with Guard(settings, scorers={"lite": scorer}, sinks=()) as guard:
+    async with Guard(loads(LITE), scorers={"lite": scorer}, sinks=()) as guard:
         await guard.check("warm", stage="output")
         found, took = [], []
         for answer in answers:
@@ -219,7 +219,7 @@ async def first_text(guard: Guard, scorer: Timed, row: dict[str, Any]) -> tuple[
             arrived.append(time.perf_counter())
             yield text[start : start + 4]
 
-    stream = guard.stream(tokens(), prompt=row["text"])
+    stream = guard.stream(tokens(), prompt=row["text"], route="cautious")
     async for piece in stream:
         if piece.text:
             break
@@ -241,68 +241,84 @@ def benign(data: Path) -> list[dict[str, Any]]:
     return [row for row in harmless if len(row["response"]) <= LONGEST]
 
 
-def windows(text: str) -> list[str]:
+def windows(text: str, token_s: float) -> list[str]:
     """What is judged of `text` when it comes four characters at a time and nobody is late."""
     streaming: Streaming[str] = Streaming(Pacing())
     judged = []
-    for start in range(0, len(text), 4):
-        chunk = text[start : start + 4]
-        streaming.feed(chunk, one_text(chunk), 0.0)
-        for window in streaming.windows(0.0):
+    for number, start in enumerate(range(0, len(text), 4), 1):
+        chunk, now = text[start : start + 4], number * token_s
+        streaming.feed(chunk, one_text(chunk), now)
+        for window in streaming.windows(now):
             judged.append(window.text)
             streaming.rule(window, Ruling(NOTHING, len(window.text)))
     return [*judged, text]
 
 
-NOTHING = Verdict("", Action.ALLOW, "", next(iter(FAKE.routes.named("default").plans)), "", "")
+NOTHING = Verdict("", Action.ALLOW, "", Stage.OUTPUT, "", "")
+PACE = {"": 0.0, "_at_50_tokens": TOKEN_S}
+CONFIRM = (1, 2, 3, Pacing().confirm)
 
 
 async def alarms(data: Path) -> Figures:
-    """Answers that were not harmful: what windows stop or log that the whole answer would not."""
-    answers = benign(data)
-    enforced = await judged_windows("default", answers)
-    logged = await judged_windows("lite", answers)
+    """Answers that were not harmful: what windows stop or log that the whole answer would not.
+
+    Of answers that come at once, and at 50 tokens a second, where fewer windows end in a sentence.
+    """
+    answers, settings = benign(data), loads(LITE)
+    found: Figures = {"alarm_answers": len(answers), "alarms_confirm_default": Pacing().confirm}
+    async with Guard(settings, sinks=()) as guard:
+        for pace, token_s in PACE.items():
+            judged = [await scores_of(guard, row, token_s) for row in answers]
+            for route, pack in (("cautious", "default"), ("default", "lite")):
+                asked = actions_on(settings.routes.named(route))
+                ruled = [[asked(scores) for scores in windows] for windows in judged]
+                found |= alarm_figures(f"alarms_{pack}{pace}", ruled)
+    return found
+
+
+async def scores_of(guard: Guard, row: dict[str, Any], token_s: float) -> list[Sequence[Score]]:
+    """What each window of an answer scores, the whole answer last."""
+    verdicts = [
+        await guard.check(text, stage="output", prompt=row["text"])
+        for text in windows(row["response"], token_s)
+    ]
+    if any(verdict.status != "scored" for verdict in verdicts):
+        raise RuntimeError("a judge that fails is no false alarm")
+    return [verdict.scores for verdict in verdicts]
+
+
+def actions_on(route: Route) -> Callable[[Sequence[Score]], Action]:
+    """What scores ask for on `route`."""
+    bands = {rule.policy.name: bands for rule, bands, _, _ in route.plans[Stage.OUTPUT].rules}
+    return lambda scores: max(bands[s.policy].judge(s.violation)[0] for s in scores)
+
+
+def alarm_figures(name: str, ruled: Sequence[Sequence[Action]]) -> Figures:
     return {
-        "alarm_answers": len(answers),
-        "alarms_enforced_whole_per_1000": per_1000(enforced, lambda a: a[-1] >= Action.REDACT),
-        "alarms_enforced_extra_per_1000": per_1000(enforced, lambda a: is_extra(a, confirm=1)),
-        "alarms_enforced_extra_confirm_2_per_1000": per_1000(
-            enforced, lambda a: is_extra(a, confirm=2)
-        ),
-        "alarms_logged_whole_per_1000": per_1000(logged, lambda a: a[-1] >= Action.LOG),
-        "alarms_logged_extra_per_1000": per_1000(logged, lambda a: a[-1] < Action.LOG <= max(a)),
+        f"{name}_whole_per_1000": per_1000(ruled, lambda a: a[-1] >= Action.REDACT),
+        **{
+            f"{name}_extra_confirm_{confirm}_per_1000": per_1000(
+                ruled,
+                lambda a, confirm=confirm: is_extra(a, Action.REDACT, confirm),  # type: ignore[misc]
+            )
+            for confirm in CONFIRM
+        },
+        f"{name}_logged_whole_per_1000": per_1000(ruled, lambda a: a[-1] >= Action.LOG),
+        f"{name}_logged_extra_per_1000": per_1000(ruled, lambda a: is_extra(a, Action.LOG, 1)),
     }
 
 
-def is_extra(actions: Sequence[Action], *, confirm: int) -> bool:
-    """Whether a window redacts, or `confirm` in a row block, and the whole answer would pass."""
-    if actions[-1] >= Action.REDACT:
-        return False
-    blocks = [action is Action.BLOCK for action in actions]
-    runs = (all(blocks[at : at + confirm]) for at in range(len(blocks) - confirm + 1))
-    return Action.REDACT in actions or any(runs)
+def is_extra(actions: Sequence[Action], least: Action, confirm: int) -> bool:
+    """Whether `confirm` windows in a row ask for `least` or worse, and the whole does not."""
+    flags = [action >= least for action in actions]
+    runs = (all(flags[at : at + confirm]) for at in range(len(flags) - confirm + 1))
+    return not flags[-1] and any(runs)
 
 
 def per_1000(
     every: Sequence[Sequence[Action]], counts: Callable[[Sequence[Action]], bool]
 ) -> float:
     return round(1000 * sum(map(counts, every)) / len(every), 2)
-
-
-async def action_on(guard: Guard, text: str, prompt: str) -> Action:
-    verdict = await guard.check(text, stage="output", prompt=prompt)
-    if verdict.status != "scored":
-        raise RuntimeError(f"a judge that fails is no false alarm: {verdict!r}")
-    return verdict.action
-
-
-async def judged_windows(pack: str, answers: Sequence[dict[str, Any]]) -> list[list[Action]]:
-    """What each window of each answer asks for, the whole answer last."""
-    async with Guard(loads(LITE.replace("PACK", pack)), sinks=()) as guard:
-        return [
-            [await action_on(guard, text, row["text"]) for text in windows(row["response"])]
-            for row in answers
-        ]
 
 
 # --------------------------------------------------------------------------------------- spans
@@ -313,8 +329,7 @@ async def spans(data: Path) -> Figures:
 
     As prompts, at the bands from which on `lite` logs them: that is where it says a harm begins.
     """
-    settings = loads(LITE.replace("PACK", "lite"))
-    async with Guard(settings, sinks=()) as guard:
+    async with Guard(loads(LITE), sinks=()) as guard:
         flagged, passing, blocked = [], 0, 0
         for row in rows(data, "toxic_spans_eval"):
             verdict = await guard.check(row["text"], route="comments")
