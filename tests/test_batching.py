@@ -548,7 +548,7 @@ async def test_a_bug_in_planning_answers_everyone(monkeypatch: pytest.MonkeyPatc
     batcher = Batcher[Any, Any](gate)
     running = held(batcher, gate)
     waiting = batcher.submit(job())
-    monkeypatch.setattr("gemma_guard.batching.plan", None)
+    monkeypatch.setattr("gemma_guard.line.plan", None)
     gate.opened.set()
 
     assert [outcome(running), outcome(waiting)] == [-1, NotServing]

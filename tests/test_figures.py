@@ -55,6 +55,19 @@ def test_the_wait_for_a_first_verdict_is_what_the_benchmark_measured() -> None:
         assert figure in README, figure
 
 
+def test_what_a_stream_saves_is_what_the_benchmark_counted() -> None:
+    found = measured("scoring")["streamed"]
+    four, one = found["1000_tokens_4_policies"], found["1000_tokens_1_policies"]
+
+    for figure in (
+        f"judged {four['checks']} times under four policies",
+        f"takes {four['recipe_over_kept']} times fewer",
+        f"and {four['packed_over_kept']} times fewer than if nothing of it were kept",
+        f"(one policy: {one['packed_over_kept']} times)",
+    ):
+        assert figure in README, figure
+
+
 def test_the_figures_of_streams_are_what_the_benchmark_measured() -> None:
     found = measured("streaming")
 
