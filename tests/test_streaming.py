@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
-from gemma_guard import Action, Cause, ConfigError, Finding, Gap, Part, Place, Span, Stage, Verdict
+from gemma_guard import (
+    Action,
+    Cause,
+    ConfigError,
+    Finding,
+    Gap,
+    Part,
+    Place,
+    Redaction,
+    Span,
+    Stage,
+    Verdict,
+)
 from gemma_guard.pacing import Pacing
 from gemma_guard.strand import Ruling, Swap, Window, limit
 from gemma_guard.streaming import Streaming, one_text
@@ -20,6 +32,7 @@ VERDICT = Verdict("id", Action.ALLOW, "default", Stage.OUTPUT, "f", "No.")
 BLOCK = replace(VERDICT, action=Action.BLOCK, findings=(FINDING,))
 BROKEN = replace(VERDICT, action=Action.BLOCK)
 SEEN = replace(BLOCK, findings=(replace(FINDING, spans=(Span(0, 4),)),))
+FAILED = replace(SEEN, redactions=(Redaction((), Span(0, 4), "[x]", "p", 0.9, 0.8),))
 REDACT = replace(VERDICT, action=Action.REDACT, findings=(replace(FINDING, action=Action.REDACT),))
 PACING = Pacing(window_chars=10, max_hold_chars=30, max_hold_ms=1000, confirm=1)
 
@@ -111,7 +124,8 @@ def test_a_block_lets_nothing_go_but_what_may_go_already() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "blocked"), [(BLOCK, False), (BROKEN, True), (SEEN, True), (REDACT, False)]
+    ("verdict", "blocked"),
+    [(BLOCK, False), (BROKEN, True), (SEEN, True), (REDACT, False), (FAILED, False)],
 )
 def test_only_an_opinion_on_the_content_is_confirmed(verdict: Verdict, blocked: bool) -> None:
     streaming = fed("word " * 6, replace(PACING, confirm=2))

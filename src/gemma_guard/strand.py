@@ -62,8 +62,10 @@ class Ruling:
         acting = [f for f in self.verdict.findings if f.is_enforced and f.action is action]
         if action is Action.REDACT:
             return not all(finding.spans for finding in acting)
-        is_block = action is Action.BLOCK and bool(acting)
-        return is_block and not any(finding.spans for finding in acting)
+        if action is not Action.BLOCK or not acting:
+            return False
+        has_failed = bool(self.verdict.redactions)  # what they left was thought to be no better
+        return has_failed or not any(finding.spans for finding in acting)
 
 
 def limit(window: Window, swaps: Sequence[Swap], hold_from: int | None) -> int:
