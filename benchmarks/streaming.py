@@ -1,6 +1,6 @@
 """What a guarded stream costs, what it lets out, and what it raises that a whole answer would not.
 
-    python benchmarks/streaming.py [--data ../shared/data] [leaks|cost|latency|alarms|spans ...]
+    python benchmarks/streaming.py [--data ../shared/data] [leaks|cost|alarms|catches|… ...]
 
 Prints the figures and writes them to results/streaming.json; those that are not asked for stay.
 The sets under `--data` are for reporting: no band and no setting here was chosen on them.
@@ -86,16 +86,19 @@ RUNS = 10_000
 
 
 class Watched(Fake):
-    """Keeps what it has answered about."""
+    """Keeps what it has answered about; may point at nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_vague: bool = False) -> None:
         super().__init__()
+        self.is_vague = is_vague
         self.answered: list[str] = []
 
     async def score(self, probes: Any, /, **options: Any) -> list[tuple[Score, ...]]:
         await asyncio.sleep(0)
         scores = await super().score(probes, **options)
         self.answered += [probe.text for probe in probes]
+        if self.is_vague:
+            return [tuple(replace(score, spans=()) for score in each) for each in scores]
         return scores
 
 
@@ -112,7 +115,11 @@ async def each(chunks: Sequence[str], pauses: Callable[[], bool]) -> AsyncIterat
 
 
 async def leaks_once(random: Random, scorer: Watched, guard: Guard, mode: str) -> bool:
-    """Whether a character left before it was scored, or a violation left at all."""
+    """Whether a character left before it was scored, or a violation left at all.
+
+    Nor is anything to be decided otherwise than about the whole, which a judge that points at
+    nothing cannot promise: it may think better of what has been redacted.
+    """
     words = random.choices((*PLAIN, *PLAIN, *VIOLATIONS), k=random.randint(1, 14))
     text, seen, verdict = " ".join(words), "", None
     source = each(chunked(random, text), lambda: random.random() < 0.5)
@@ -126,7 +133,7 @@ async def leaks_once(random: Random, scorer: Watched, guard: Guard, mode: str) -
     again = await guard.check(seen, stage="output", prompt="Hi")
     whole = await guard.check(text, stage="output", prompt="Hi")
     missed = verdict is None or verdict.action is not whole.action
-    return unscored or missed or again.action >= Action.REDACT
+    return unscored or (missed and not scorer.is_vague) or again.action >= Action.REDACT
 
 
 async def leaks(_data: Path) -> Figures:
@@ -135,7 +142,8 @@ async def leaks(_data: Path) -> Figures:
         if number % 100 == 0:
             window = random.randint(1, 60)
             pacing = {"window_chars": window, "max_hold_chars": random.randint(window, 120)}
-            scorer = Watched()
+            pacing["confirm"] = random.randint(1, 5)
+            scorer = Watched(is_vague=number % 300 == 0)
             guard = Guard(forgetful(paced(FAKE, **pacing)), scorers={"fake": scorer}, sinks=())
         mode = "buffer" if number % 4 == 0 else "window"
         leaked += await leaks_once(random, scorer, guard, mode)
@@ -235,10 +243,13 @@ LONGEST = 4_000  # characters of an answer; two of them are longer
 
 
 def benign(data: Path) -> list[dict[str, Any]]:
-    sets = ("gptfuzz_eval", "diasafety_test")
+    return answers_labelled(0, data, "gptfuzz_eval", "diasafety_test")
+
+
+def answers_labelled(harmful: int, data: Path, *sets: str) -> list[dict[str, Any]]:
     every = (row for name in sets for row in rows(data, name))
-    harmless = (row for row in every if row["response"] and row["labels"]["harmful"] == 0)
-    return [row for row in harmless if len(row["response"]) <= LONGEST]
+    found = (row for row in every if row["response"] and row["labels"]["harmful"] == harmful)
+    return [row for row in found if len(row["response"]) <= LONGEST]
 
 
 def windows(text: str, token_s: float) -> list[str]:
@@ -274,6 +285,36 @@ async def alarms(data: Path) -> Figures:
                 ruled = [[asked(scores) for scores in windows] for windows in judged]
                 found |= alarm_figures(f"alarms_{pack}{pace}", ruled)
     return found
+
+
+async def catches(data: Path) -> Figures:
+    """What `confirm` costs: harmful answers that fewer windows would have stopped, and the wait.
+
+    The wait is of windows, from the first that asks for a stop to the one that is acted on.
+    """
+    answers, settings = answers_labelled(1, data, "gptfuzz_eval")[:HARMFUL], loads(LITE)
+    async with Guard(settings, sinks=()) as guard:
+        judged = [await scores_of(guard, row, TOKEN_S) for row in answers]
+    asked = actions_on(settings.routes.named("default"))
+    flags = [[asked(scores) >= Action.REDACT for scores in windows] for windows in judged]
+    found: Figures = {"catches_answers": len(answers), "catches_whole": sum(f[-1] for f in flags)}
+    for confirm in CONFIRM:
+        waits = [wait for each in flags if (wait := acted_after(each, confirm)) is not None]
+        found[f"catches_confirm_{confirm}"] = len(waits)
+        found[f"catches_confirm_{confirm}_wait_windows_mean"] = round(statistics.mean(waits), 2)
+    return found
+
+
+HARMFUL = 200
+
+
+def acted_after(flags: Sequence[bool], confirm: int) -> int | None:
+    """Windows from the first flag to the one that is acted on; None if none is."""
+    for at, flag in enumerate(flags):
+        agreed = at + 1 >= confirm and all(flags[at + 1 - confirm : at + 1])
+        if agreed or (flag and at == len(flags) - 1):
+            return at - flags.index(True)
+    return None
 
 
 async def scores_of(guard: Guard, row: dict[str, Any], token_s: float) -> list[Sequence[Score]]:
@@ -410,6 +451,7 @@ FIGURES: dict[str, Callable[[Path], Coroutine[Any, Any, Figures]]] = {
     "cost": cost,
     "latency": latency,
     "alarms": alarms,
+    "catches": catches,
     "spans": spans,
 }
 

@@ -6,6 +6,9 @@ import json
 import sys
 from pathlib import Path
 
+from gemma_guard.pacing import Pacing
+
+CONFIRM = Pacing().confirm
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -75,7 +78,9 @@ def test_the_figures_of_streams_are_what_the_benchmark_measured() -> None:
     assert f"{found['leak_runs']:,} random chunkings, places and modes, 0 leaks" in README
     for figure in (
         f"time | {found['idle_chunk_us']} µs |",
-        f"| {found['alarms_enforced_extra_per_1000']} |",
-        f"| {found['alarms_enforced_extra_confirm_2_per_1000']} |",
+        f"pack `lite` | {found[f'alarms_lite_extra_confirm_{CONFIRM}_per_1000']} |",
+        f"at once | {found['alarms_lite_extra_confirm_1_per_1000']} |",
+        f"| {found[f'alarms_default_extra_confirm_{CONFIRM}_per_1000']}; ",
+        f"; {found['alarms_default_extra_confirm_1_per_1000']} |",
     ):
         assert figure in README, figure
