@@ -82,5 +82,9 @@ def test_the_figures_of_streams_are_what_the_benchmark_measured() -> None:
         f"at once | {found['alarms_lite_extra_confirm_1_per_1000']} |",
         f"| {found[f'alarms_default_extra_confirm_{CONFIRM}_per_1000']}; ",
         f"; {found['alarms_default_extra_confirm_1_per_1000']} |",
+        f"of {found['catches_answers']} harmful answers, stopped whole",
+        f"| {found['catches_whole']}; {found[f'catches_confirm_{CONFIRM}']}; ",
+        f"; {found['catches_confirm_1']} |",
+        f"| {found[f'catches_confirm_{CONFIRM}_wait_windows_mean']} |",
     ):
         assert figure in README, figure
