@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from gemma_guard.pacing import Pacing
 
@@ -59,7 +60,7 @@ def test_the_wait_for_a_first_verdict_is_what_the_benchmark_measured() -> None:
 
 
 def test_what_a_stream_saves_is_what_the_benchmark_counted() -> None:
-    found = measured("scoring")["streamed"]
+    found: Any = measured("scoring")["streamed"]
     four, one = found["1000_tokens_4_policies"], found["1000_tokens_1_policies"]
 
     for figure in (
