@@ -1,6 +1,6 @@
 """What a guarded stream costs, what it lets out, and what it raises that a whole answer would not.
 
-    python benchmarks/streaming.py [--data ../shared/data] [leaks|cost|latency|alarms|spans ...]
+    python benchmarks/streaming.py [--data ../shared/data] [leaks|cost|alarms|catches|… ...]
 
 Prints the figures and writes them to results/streaming.json; those that are not asked for stay.
 The sets under `--data` are for reporting: no band and no setting here was chosen on them.
@@ -23,7 +23,7 @@ from typing import Any
 import machine
 from gemma_guard_lite import Lite
 
-from gemma_guard import Action, Guard, Priority, Probe, Route, Score, Span, Verdict
+from gemma_guard import Action, Guard, Priority, Probe, Route, Score, Span, Stage, Verdict
 from gemma_guard.pacing import Pacing
 from gemma_guard.route import Routes
 from gemma_guard.scorers.fake import Fake
@@ -36,7 +36,8 @@ TOKEN_S = 0.02  # seconds between tokens: 50 a second
 FAKE = loads("routes: {default: {scorer: fake, packs: [default, privacy]}}")
 LITE = """
 routes:
-  default: {scorer: lite, packs: [PACK], deadline_ms: 600_000}
+  default: {scorer: lite, packs: [lite], deadline_ms: 600_000}
+  cautious: {extends: default, packs: [default]}
   comments:
     scorer: lite
     packs: [lite]
@@ -85,16 +86,19 @@ RUNS = 10_000
 
 
 class Watched(Fake):
-    """Keeps what it has answered about."""
+    """Keeps what it has answered about; may point at nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_vague: bool = False) -> None:
         super().__init__()
+        self.is_vague = is_vague
         self.answered: list[str] = []
 
     async def score(self, probes: Any, /, **options: Any) -> list[tuple[Score, ...]]:
         await asyncio.sleep(0)
         scores = await super().score(probes, **options)
         self.answered += [probe.text for probe in probes]
+        if self.is_vague:
+            return [tuple(replace(score, spans=()) for score in each) for each in scores]
         return scores
 
 
@@ -111,7 +115,11 @@ async def each(chunks: Sequence[str], pauses: Callable[[], bool]) -> AsyncIterat
 
 
 async def leaks_once(random: Random, scorer: Watched, guard: Guard, mode: str) -> bool:
-    """Whether a character left before it was scored, or a violation left at all."""
+    """Whether a character left before it was scored, or a violation left at all.
+
+    Nor is anything to be decided otherwise than about the whole, which a judge that points at
+    nothing cannot promise: it may think better of what has been redacted.
+    """
     words = random.choices((*PLAIN, *PLAIN, *VIOLATIONS), k=random.randint(1, 14))
     text, seen, verdict = " ".join(words), "", None
     source = each(chunked(random, text), lambda: random.random() < 0.5)
@@ -125,7 +133,7 @@ async def leaks_once(random: Random, scorer: Watched, guard: Guard, mode: str) -
     again = await guard.check(seen, stage="output", prompt="Hi")
     whole = await guard.check(text, stage="output", prompt="Hi")
     missed = verdict is None or verdict.action is not whole.action
-    return unscored or missed or again.action >= Action.REDACT
+    return unscored or (missed and not scorer.is_vague) or again.action >= Action.REDACT
 
 
 async def leaks(_data: Path) -> Figures:
@@ -134,7 +142,8 @@ async def leaks(_data: Path) -> Figures:
         if number % 100 == 0:
             window = random.randint(1, 60)
             pacing = {"window_chars": window, "max_hold_chars": random.randint(window, 120)}
-            scorer = Watched()
+            pacing["confirm"] = random.randint(1, 5)
+            scorer = Watched(is_vague=number % 300 == 0)
             guard = Guard(forgetful(paced(FAKE, **pacing)), scorers={"fake": scorer}, sinks=())
         mode = "buffer" if number % 4 == 0 else "window"
         leaked += await leaks_once(random, scorer, guard, mode)
@@ -189,8 +198,7 @@ async def latency(data: Path) -> Figures:
     """Benign answers at 50 tokens a second: from their first token to the first text seen."""
     answers = [r for r in benign(data) if len(r["response"]) > 400][:40]
     scorer = Timed()
-    settings = loads(LITE.replace("PACK", "default"))
-    async with Guard(settings, scorers={"lite": scorer}, sinks=()) as guard:
+    async with Guard(loads(LITE), scorers={"lite": scorer}, sinks=()) as guard:
         await guard.check("warm", stage="output")
         found, took = [], []
         for answer in answers:
@@ -219,7 +227,7 @@ async def first_text(guard: Guard, scorer: Timed, row: dict[str, Any]) -> tuple[
             arrived.append(time.perf_counter())
             yield text[start : start + 4]
 
-    stream = guard.stream(tokens(), prompt=row["text"])
+    stream = guard.stream(tokens(), prompt=row["text"], route="cautious")
     async for piece in stream:
         if piece.text:
             break
@@ -235,74 +243,123 @@ LONGEST = 4_000  # characters of an answer; two of them are longer
 
 
 def benign(data: Path) -> list[dict[str, Any]]:
-    sets = ("gptfuzz_eval", "diasafety_test")
+    return answers_labelled(0, data, "gptfuzz_eval", "diasafety_test")
+
+
+def answers_labelled(harmful: int, data: Path, *sets: str) -> list[dict[str, Any]]:
     every = (row for name in sets for row in rows(data, name))
-    harmless = (row for row in every if row["response"] and row["labels"]["harmful"] == 0)
-    return [row for row in harmless if len(row["response"]) <= LONGEST]
+    found = (row for row in every if row["response"] and row["labels"]["harmful"] == harmful)
+    return [row for row in found if len(row["response"]) <= LONGEST]
 
 
-def windows(text: str) -> list[str]:
+def windows(text: str, token_s: float) -> list[str]:
     """What is judged of `text` when it comes four characters at a time and nobody is late."""
     streaming: Streaming[str] = Streaming(Pacing())
     judged = []
-    for start in range(0, len(text), 4):
-        chunk = text[start : start + 4]
-        streaming.feed(chunk, one_text(chunk), 0.0)
-        for window in streaming.windows(0.0):
+    for number, start in enumerate(range(0, len(text), 4), 1):
+        chunk, now = text[start : start + 4], number * token_s
+        streaming.feed(chunk, one_text(chunk), now)
+        for window in streaming.windows(now):
             judged.append(window.text)
             streaming.rule(window, Ruling(NOTHING, len(window.text)))
     return [*judged, text]
 
 
-NOTHING = Verdict("", Action.ALLOW, "", next(iter(FAKE.routes.named("default").plans)), "", "")
+NOTHING = Verdict("", Action.ALLOW, "", Stage.OUTPUT, "", "")
+PACE = {"": 0.0, "_at_50_tokens": TOKEN_S}
+CONFIRM = (1, 2, 3, Pacing().confirm)
 
 
 async def alarms(data: Path) -> Figures:
-    """Answers that were not harmful: what windows stop or log that the whole answer would not."""
-    answers = benign(data)
-    enforced = await judged_windows("default", answers)
-    logged = await judged_windows("lite", answers)
+    """Answers that were not harmful: what windows stop or log that the whole answer would not.
+
+    Of answers that come at once, and at 50 tokens a second, where fewer windows end in a sentence.
+    """
+    answers, settings = benign(data), loads(LITE)
+    found: Figures = {"alarm_answers": len(answers), "alarms_confirm_default": Pacing().confirm}
+    async with Guard(settings, sinks=()) as guard:
+        for pace, token_s in PACE.items():
+            judged = [await scores_of(guard, row, token_s) for row in answers]
+            for route, pack in (("cautious", "default"), ("default", "lite")):
+                asked = actions_on(settings.routes.named(route))
+                ruled = [[asked(scores) for scores in windows] for windows in judged]
+                found |= alarm_figures(f"alarms_{pack}{pace}", ruled)
+    return found
+
+
+async def catches(data: Path) -> Figures:
+    """What `confirm` costs: harmful answers that fewer windows would have stopped, and the wait.
+
+    The wait is of windows, from the first that asks for a stop to the one that is acted on.
+    """
+    answers, settings = answers_labelled(1, data, "gptfuzz_eval")[:HARMFUL], loads(LITE)
+    async with Guard(settings, sinks=()) as guard:
+        judged = [await scores_of(guard, row, TOKEN_S) for row in answers]
+    asked = actions_on(settings.routes.named("default"))
+    flags = [[asked(scores) >= Action.REDACT for scores in windows] for windows in judged]
+    found: Figures = {"catches_answers": len(answers), "catches_whole": sum(f[-1] for f in flags)}
+    for confirm in CONFIRM:
+        waits = [wait for each in flags if (wait := acted_after(each, confirm)) is not None]
+        found[f"catches_confirm_{confirm}"] = len(waits)
+        found[f"catches_confirm_{confirm}_wait_windows_mean"] = round(statistics.mean(waits), 2)
+    return found
+
+
+HARMFUL = 200
+
+
+def acted_after(flags: Sequence[bool], confirm: int) -> int | None:
+    """Windows from the first flag to the one that is acted on; None if none is."""
+    for at, flag in enumerate(flags):
+        agreed = at + 1 >= confirm and all(flags[at + 1 - confirm : at + 1])
+        if agreed or (flag and at == len(flags) - 1):
+            return at - flags.index(True)
+    return None
+
+
+async def scores_of(guard: Guard, row: dict[str, Any], token_s: float) -> list[Sequence[Score]]:
+    """What each window of an answer scores, the whole answer last."""
+    verdicts = [
+        await guard.check(text, stage="output", prompt=row["text"])
+        for text in windows(row["response"], token_s)
+    ]
+    if any(verdict.status != "scored" for verdict in verdicts):
+        raise RuntimeError("a judge that fails is no false alarm")
+    return [verdict.scores for verdict in verdicts]
+
+
+def actions_on(route: Route) -> Callable[[Sequence[Score]], Action]:
+    """What scores ask for on `route`."""
+    bands = {rule.policy.name: bands for rule, bands, _, _ in route.plans[Stage.OUTPUT].rules}
+    return lambda scores: max(bands[s.policy].judge(s.violation)[0] for s in scores)
+
+
+def alarm_figures(name: str, ruled: Sequence[Sequence[Action]]) -> Figures:
     return {
-        "alarm_answers": len(answers),
-        "alarms_enforced_whole_per_1000": per_1000(enforced, lambda a: a[-1] >= Action.REDACT),
-        "alarms_enforced_extra_per_1000": per_1000(enforced, lambda a: is_extra(a, confirm=1)),
-        "alarms_enforced_extra_confirm_2_per_1000": per_1000(
-            enforced, lambda a: is_extra(a, confirm=2)
-        ),
-        "alarms_logged_whole_per_1000": per_1000(logged, lambda a: a[-1] >= Action.LOG),
-        "alarms_logged_extra_per_1000": per_1000(logged, lambda a: a[-1] < Action.LOG <= max(a)),
+        f"{name}_whole_per_1000": per_1000(ruled, lambda a: a[-1] >= Action.REDACT),
+        **{
+            f"{name}_extra_confirm_{confirm}_per_1000": per_1000(
+                ruled,
+                lambda a, confirm=confirm: is_extra(a, Action.REDACT, confirm),  # type: ignore[misc]
+            )
+            for confirm in CONFIRM
+        },
+        f"{name}_logged_whole_per_1000": per_1000(ruled, lambda a: a[-1] >= Action.LOG),
+        f"{name}_logged_extra_per_1000": per_1000(ruled, lambda a: is_extra(a, Action.LOG, 1)),
     }
 
 
-def is_extra(actions: Sequence[Action], *, confirm: int) -> bool:
-    """Whether a window redacts, or `confirm` in a row block, and the whole answer would pass."""
-    if actions[-1] >= Action.REDACT:
-        return False
-    blocks = [action is Action.BLOCK for action in actions]
-    runs = (all(blocks[at : at + confirm]) for at in range(len(blocks) - confirm + 1))
-    return Action.REDACT in actions or any(runs)
+def is_extra(actions: Sequence[Action], least: Action, confirm: int) -> bool:
+    """Whether `confirm` windows in a row ask for `least` or worse, and the whole does not."""
+    flags = [action >= least for action in actions]
+    runs = (all(flags[at : at + confirm]) for at in range(len(flags) - confirm + 1))
+    return not flags[-1] and any(runs)
 
 
 def per_1000(
     every: Sequence[Sequence[Action]], counts: Callable[[Sequence[Action]], bool]
 ) -> float:
     return round(1000 * sum(map(counts, every)) / len(every), 2)
-
-
-async def action_on(guard: Guard, text: str, prompt: str) -> Action:
-    verdict = await guard.check(text, stage="output", prompt=prompt)
-    if verdict.status != "scored":
-        raise RuntimeError(f"a judge that fails is no false alarm: {verdict!r}")
-    return verdict.action
-
-
-async def judged_windows(pack: str, answers: Sequence[dict[str, Any]]) -> list[list[Action]]:
-    """What each window of each answer asks for, the whole answer last."""
-    async with Guard(loads(LITE.replace("PACK", pack)), sinks=()) as guard:
-        return [
-            [await action_on(guard, text, row["text"]) for text in windows(row["response"])]
-            for row in answers
-        ]
 
 
 # --------------------------------------------------------------------------------------- spans
@@ -313,8 +370,7 @@ async def spans(data: Path) -> Figures:
 
     As prompts, at the bands from which on `lite` logs them: that is where it says a harm begins.
     """
-    settings = loads(LITE.replace("PACK", "lite"))
-    async with Guard(settings, sinks=()) as guard:
+    async with Guard(loads(LITE), sinks=()) as guard:
         flagged, passing, blocked = [], 0, 0
         for row in rows(data, "toxic_spans_eval"):
             verdict = await guard.check(row["text"], route="comments")
@@ -395,6 +451,7 @@ FIGURES: dict[str, Callable[[Path], Coroutine[Any, Any, Figures]]] = {
     "cost": cost,
     "latency": latency,
     "alarms": alarms,
+    "catches": catches,
     "spans": spans,
 }
 

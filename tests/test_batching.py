@@ -30,7 +30,7 @@ from gemma_guard.errors import (
     Unreachable,
 )
 from gemma_guard.scorer import Batch, Priority
-from gemma_guard.turns import Job, Limits, plan
+from gemma_guard.turns import Homes, Job, Limits, plan
 
 CANARY = "canary-7f3a"
 NEVER = float("inf")
@@ -548,7 +548,7 @@ async def test_a_bug_in_planning_answers_everyone(monkeypatch: pytest.MonkeyPatc
     batcher = Batcher[Any, Any](gate)
     running = held(batcher, gate)
     waiting = batcher.submit(job())
-    monkeypatch.setattr("gemma_guard.batching.plan", None)
+    monkeypatch.setattr("gemma_guard.line.plan", None)
     gate.opened.set()
 
     assert [outcome(running), outcome(waiting)] == [-1, NotServing]
@@ -680,3 +680,69 @@ def _nothing_stays() -> Iterator[None]:
     assert not threads()
     yield
     assert not threads()
+
+
+# streams
+
+
+def ids_of(gates: Sequence[Gate]) -> list[list[Any]]:
+    return [[payload for batch in gate.batches for payload in batch] for gate in gates]
+
+
+async def test_a_stream_stays_with_whoever_ran_it_before() -> None:
+    gates = [Gate(), Gate(), Gate()]
+    for gate in gates:
+        gate.opened.set()
+    async with Batcher(*gates) as batcher:
+        for turn in range(20):
+            for stream in "abcd":
+                await asyncio.wrap_future(batcher.submit(job((stream, turn), stream=stream)))
+    ran = ids_of(gates)
+    for stream in "abcd":
+        assert sum(any(name == stream for name, _ in each) for each in ran) == 1
+
+
+async def test_a_stream_whose_worker_hangs_is_run_by_another() -> None:
+    gates = [Gate(), Gate()]
+    async with Batcher(*gates, limits=Limits(batch_jobs=1)) as batcher:
+        first = batcher.submit(job("first", stream="s"))
+        home, other = gates if gates[0].began.acquire(timeout=1) else reversed(gates)
+        second = batcher.submit(job("second", stream="s"))
+        other.opened.set()
+        assert await asyncio.wrap_future(second) == "second"
+        assert other.batches == [["second"]]
+        home.opened.set()
+        assert await asyncio.wrap_future(first) == "first"
+
+
+async def test_what_continues_no_stream_does_not_wait_for_one_that_does() -> None:
+    gates = [Gate(), Gate()]
+    limits = Limits(batch_jobs=1, sticky_s=3600)
+    async with Batcher(*gates, limits=limits) as batcher:
+        first = batcher.submit(job("first", stream="s"))
+        home, other = gates if gates[0].began.acquire(timeout=1) else reversed(gates)
+        left = batcher.submit(job("left", stream="s"))
+        other.opened.set()
+        assert await asyncio.wrap_future(batcher.submit(job("free"))) == "free"
+        assert not left.done()
+        home.opened.set()
+        assert await asyncio.wrap_future(left) == "left"
+        assert first.result() == "first"
+    assert home.batches == [["first"], ["left"]]
+
+
+def test_nothing_is_left_to_anyone_for_more_than_a_quarter_of_its_time() -> None:
+    homes = Homes(sticky_s=10)
+    homes.settle(job(stream="s"), 0)
+    later = job(stream="s", deadline=104.0)
+    assert homes.free_at(later, 100.0, 0) == 100.0
+    assert homes.free_at(later, 100.0, 1) == 101.0
+    assert homes.free_at(job(stream="s"), 100.0, 1) == 110.0
+    assert homes.free_at(job(stream="other"), 100.0, 1) == 100.0
+
+
+def test_of_too_many_streams_the_least_recent_has_no_home() -> None:
+    homes = Homes(sticky_s=10, most=2)
+    for stream in ("a", "b", "a", "c"):
+        homes.settle(job(stream=stream), 0)
+    assert [homes.free_at(job(stream=s), 0.0, 1) for s in "abc"] == [10, 0, 10]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from gemma_guard.pacing import Pacing
+
+CONFIRM = Pacing().confirm
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -55,6 +59,19 @@ def test_the_wait_for_a_first_verdict_is_what_the_benchmark_measured() -> None:
         assert figure in README, figure
 
 
+def test_what_a_stream_saves_is_what_the_benchmark_counted() -> None:
+    found: Any = measured("scoring")["streamed"]
+    four, one = found["1000_tokens_4_policies"], found["1000_tokens_1_policies"]
+
+    for figure in (
+        f"judged {four['checks']} times under four policies",
+        f"takes {four['recipe_over_kept']} times fewer",
+        f"and {four['packed_over_kept']} times fewer than if nothing of it were kept",
+        f"(one policy: {one['packed_over_kept']} times)",
+    ):
+        assert figure in README, figure
+
+
 def test_the_figures_of_streams_are_what_the_benchmark_measured() -> None:
     found = measured("streaming")
 
@@ -62,7 +79,13 @@ def test_the_figures_of_streams_are_what_the_benchmark_measured() -> None:
     assert f"{found['leak_runs']:,} random chunkings, places and modes, 0 leaks" in README
     for figure in (
         f"time | {found['idle_chunk_us']} µs |",
-        f"| {found['alarms_enforced_extra_per_1000']} |",
-        f"| {found['alarms_enforced_extra_confirm_2_per_1000']} |",
+        f"pack `lite` | {found[f'alarms_lite_extra_confirm_{CONFIRM}_per_1000']} |",
+        f"at once | {found['alarms_lite_extra_confirm_1_per_1000']} |",
+        f"| {found[f'alarms_default_extra_confirm_{CONFIRM}_per_1000']}; ",
+        f"; {found['alarms_default_extra_confirm_1_per_1000']} |",
+        f"of {found['catches_answers']} harmful answers, stopped whole",
+        f"| {found['catches_whole']}; {found[f'catches_confirm_{CONFIRM}']}; ",
+        f"; {found['catches_confirm_1']} |",
+        f"| {found[f'catches_confirm_{CONFIRM}_wait_windows_mean']} |",
     ):
         assert figure in README, figure

@@ -18,8 +18,8 @@ verdict
 policy
 scorer handover
 schema calibration jsontext exemption turns breaker cache deadline lookalikes prompt
-plugins batching records portal counters text windows segments pacing
-packs conversation strand
+plugins line records portal counters text windows segments pacing
+batching packs conversation strand
 route streaming
 configuration flow
 guardfile redaction

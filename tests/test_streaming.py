@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
-from gemma_guard import Action, Cause, ConfigError, Finding, Gap, Part, Place, Stage, Verdict
+from gemma_guard import (
+    Action,
+    Cause,
+    ConfigError,
+    Finding,
+    Gap,
+    Part,
+    Place,
+    Redaction,
+    Span,
+    Stage,
+    Verdict,
+)
 from gemma_guard.pacing import Pacing
 from gemma_guard.strand import Ruling, Swap, Window, limit
 from gemma_guard.streaming import Streaming, one_text
@@ -19,7 +31,10 @@ FINDING = Finding("p", Action.BLOCK, 0.9, 0.5, "key")
 VERDICT = Verdict("id", Action.ALLOW, "default", Stage.OUTPUT, "f", "No.")
 BLOCK = replace(VERDICT, action=Action.BLOCK, findings=(FINDING,))
 BROKEN = replace(VERDICT, action=Action.BLOCK)
-PACING = Pacing(window_chars=10, max_hold_chars=30, max_hold_ms=1000)
+SEEN = replace(BLOCK, findings=(replace(FINDING, spans=(Span(0, 4),)),))
+FAILED = replace(SEEN, redactions=(Redaction((), Span(0, 4), "[x]", "p", 0.9, 0.8),))
+REDACT = replace(VERDICT, action=Action.REDACT, findings=(replace(FINDING, action=Action.REDACT),))
+PACING = Pacing(window_chars=10, max_hold_chars=30, max_hold_ms=1000, confirm=1)
 
 
 def fed(text: str, pacing: Pacing = PACING, *, now: float = 0.0) -> Streaming[str]:
@@ -108,13 +123,45 @@ def test_a_block_lets_nothing_go_but_what_may_go_already() -> None:
     assert windows(streaming, 99) == []
 
 
-@pytest.mark.parametrize(("verdict", "blocked"), [(BLOCK, False), (BROKEN, True)])
-def test_only_a_block_of_the_content_is_confirmed(verdict: Verdict, blocked: bool) -> None:
+@pytest.mark.parametrize(
+    ("verdict", "blocked"),
+    [(BLOCK, False), (BROKEN, True), (SEEN, True), (REDACT, False), (FAILED, False)],
+)
+def test_only_an_opinion_on_the_content_is_confirmed(verdict: Verdict, blocked: bool) -> None:
     streaming = fed("word " * 6, replace(PACING, confirm=2))
     (window,) = streaming.windows(0)
-    streaming.rule(window, Ruling(verdict))
+    assert window.is_trial
+    streaming.rule(window, Ruling(verdict, len(window.text)))
     assert streaming.is_blocked is blocked
     assert taken(streaming) == ""
+
+
+def test_an_opinion_is_acted_on_when_enough_windows_in_a_row_have_it() -> None:
+    streaming = fed("word " * 6, replace(PACING, confirm=3))
+    trials = []
+    while not streaming.is_blocked:
+        (window,) = streaming.windows(0)
+        trials.append(window.is_trial)
+        streaming.rule(window, Ruling(BLOCK))
+        streaming.feed("more " * 6, one_text("more " * 6), 0)
+    assert trials == [True, True, False]
+
+
+def test_an_opinion_on_the_whole_needs_no_other() -> None:
+    streaming = fed("It is so. Yes", replace(PACING, confirm=9))
+    streaming.end()
+    (window,) = streaming.windows(0)
+    assert not window.is_trial
+    streaming.rule(window, Ruling(BLOCK))
+    assert streaming.is_blocked
+
+
+def test_what_a_scorer_points_at_is_redacted_at_once() -> None:
+    streaming = fed("word " * 6, replace(PACING, confirm=9))
+    (window,) = streaming.windows(0)
+    seen = replace(REDACT, findings=(replace(FINDING, action=Action.REDACT, spans=(Span(0, 4),)),))
+    streaming.rule(window, Ruling(seen, len(window.text), (Swap(0, 4, "[x]"),)))
+    assert taken(streaming) == "[x] " + "word " * 5
 
 
 def test_a_block_that_is_not_confirmed_is_forgotten() -> None:

@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from random import Random
 from typing import Any, Literal
 
@@ -75,6 +76,16 @@ class Watched(Fake):
         scores = await super().score(probes, deadline=deadline, priority=priority)
         self.answered += [probe.text for probe in probes]
         return scores
+
+
+class Vague(Watched):
+    """Says what it thinks of a text, and not where that is."""
+
+    async def score(
+        self, probes: Sequence[Probe], /, *, deadline: float, priority: Priority
+    ) -> list[tuple[Score, ...]]:
+        found = await super().score(probes, deadline=deadline, priority=priority)
+        return [tuple(replace(score, spans=()) for score in scores) for scores in found]
 
 
 def made(
@@ -251,7 +262,7 @@ async def test_the_rest_is_judged_with_the_redacted_text_in_place() -> None:
 
 
 async def test_a_block_has_to_be_confirmed_where_the_route_asks_for_two_windows() -> None:
-    class Wavers(Fake):
+    class Wavers(Vague):
         """Sees a bomb in the one window that ends with it."""
 
         async def score(self, probes: Any, /, **options: Any) -> list[tuple[Score, ...]]:
@@ -270,7 +281,7 @@ async def test_a_block_has_to_be_confirmed_where_the_route_asks_for_two_windows(
 
 async def test_what_is_to_be_confirmed_is_held_and_then_blocked() -> None:
     text = f"{LONG}pipe bomb. {LONG}"
-    async with made(Fake(), window_chars=1, confirm=2) as guard:
+    async with made(Vague(), window_chars=1, confirm=2) as guard:
         source = Source(text.replace(". ", ". |").split("|"), pauses=iter([0.002] * 99))
         pieces = await pieces_of(guard.stream(source))
         ended = await pieces_of(guard.stream(Source(["All is well. ", "pipe bomb. "])))
@@ -278,6 +289,72 @@ async def test_what_is_to_be_confirmed_is_held_and_then_blocked() -> None:
         assert each[-1].verdict
         assert each[-1].verdict.blocked
         assert "pipe" not in text_of(each)
+
+
+@dataclass
+class Fickle(Fake):
+    """Thinks of each text what chance says, and keeps what."""
+
+    share: float
+    seed: int
+    told: dict[str, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    async def score(self, probes: Any, /, **_options: Any) -> list[tuple[Score, ...]]:
+        await asyncio.sleep(0)
+        for probe in probes:
+            is_bad = Random(f"{self.seed} {probe.text}").random() < self.share  # noqa: S311
+            self.told.setdefault(probe.text, is_bad)
+        return [(Score("harm", 0.9 if self.told[p.text] else 0.1),) for p in probes]
+
+
+def harm_blocked(scorer: Scorer, **pacing: Any) -> Guard:
+    harm = Policy("harm", Bands(block=0.5), Bands(block=0.5), Guideline("in", "out"))
+    guard = Guard.of([harm], scorer, sinks=())
+    route = replace(guard.routes.named("default"), pacing=Pacing(**pacing))
+    service = replace(guard._service.settings, routes=Routes({"default": route}))  # noqa: SLF001
+    return Guard(service, scorers={"given": scorer}, sinks=())
+
+
+async def wavers(run: Run, judge: Fickle, confirm: int) -> None:
+    pacing = {"window_chars": 1 + run.window // 9, "max_hold_chars": run.hold // 2 + 9}
+    async with harm_blocked(judge, mode=run.mode, confirm=confirm, **pacing) as guard:
+        seen, blocked = "", False
+        async for piece in guard.stream(Source(run.chunks, repeat(0.0005))):
+            blocked = bool(piece.verdict and piece.verdict.blocked)
+            seen += "" if blocked else piece.text
+            fine = [text for text, is_bad in judge.told.items() if not is_bad]
+            assert not seen or any(text.startswith(seen) for text in fine)
+    *_, (last, is_bad) = judge.told.items()
+    assert is_bad is blocked
+    if blocked:
+        agreed = list(judge.told.values())[-confirm:]
+        assert last == run.text or agreed == [True] * confirm
+    else:
+        assert seen == last == run.text
+
+
+@given(runs(), st.integers(1, 4), st.sampled_from((0.2, 0.5, 0.8)), st.integers(0, 999))
+def test_a_judge_that_wavers_is_believed_when_windows_agree_and_nothing_leaks_meanwhile(
+    run: Run, confirm: int, share: float, seed: int
+) -> None:
+    asyncio.run(wavers(run, Fickle(share, seed), confirm))
+
+
+async def test_what_is_to_be_redacted_is_held_until_windows_agree() -> None:
+    text = f"{LONG}You are an {INSULT}. {LONG}"
+    source = Source(text.replace(". ", ". |").split("|"), pauses=iter([0.002] * 99))
+    scorer = Vague()
+    async with made(scorer, window_chars=1, confirm=2) as guard:
+        pieces = await pieces_of(guard.stream(source))
+    assert INSULT not in text_of(pieces)
+    assert "[redacted: harassment]" in text_of(pieces)
+    assert pieces[-1].verdict
+    assert pieces[-1].verdict.action is Action.REDACT
+    first = next(i for i, each in enumerate(scorer.answered) if INSULT in each)
+    assert scorer.answered[first + 1].startswith(scorer.answered[first])  # no search before that
 
 
 async def test_with_a_buffer_nothing_is_seen_before_the_end() -> None:

@@ -1,11 +1,11 @@
 """Dynamic batching: many callers, one model call at a time; bounded; every caller answered.
 
 ```
-submit ──▶ _Line (bounded) ──▶ plan ──▶ _Worker: run(payloads) ──▶ a Future per job
+submit ──▶ Line (bounded) ──▶ plan ──▶ _Worker: run(payloads) ──▶ a Future per job
 ```
 
 What waits while a batch runs forms the next batch, so batches grow with the load and a lone job
-waits for nobody. `turns.plan` decides; what is here only does.
+waits for nobody.
 """
 
 from __future__ import annotations
@@ -14,15 +14,10 @@ import asyncio
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import count
-from queue import SimpleQueue
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
+from typing import Generic, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 from gemma_guard.errors import (
     DeadlineExceeded,
@@ -34,8 +29,9 @@ from gemma_guard.errors import (
     TextRefused,
     Unreachable,
 )
-from gemma_guard.scorer import Batch, Observe, unobserved
-from gemma_guard.turns import Job, Limits, plan
+from gemma_guard.line import Line, Ticket
+from gemma_guard.scorer import Observe, unobserved
+from gemma_guard.turns import Job, Limits
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -59,7 +55,8 @@ class Absent(Protocol):
 class Batcher(Generic[P, R]):
     """Runs the jobs of callers on any event loop and thread, a batch at a time.
 
-    Each `run` has a thread of its own and all take from one queue. When a batch breaks, halves of
+    Each `run` has a thread of its own and all take from one queue; what continues a stream is left
+    a moment to the one that ran the stream before. When a batch breaks, halves of
     it are tried, so that one poisonous job does not fail its neighbours: a half that works answers
     its callers, a half that breaks is halved on, and if both break, both fail. Only where the
     error belongs to single jobs or to the size (`TextRefused`, `MemoryError`) are both halved on.
@@ -80,10 +77,10 @@ class Batcher(Generic[P, R]):
         """Tell `observe` of every batch; it is called on the thread that runs it."""
         if not runs:
             raise ValueError("a batcher needs something to run")
-        line: _Line[P, R] = _Line(limits or Limits(), observe)
+        line: Line[P, R] = Line(limits or Limits(), observe, workers=len(runs))
         self._line = line
-        self._workers = [_Worker(line, run, f"{name}-{i}") for i, run in enumerate(runs)]
-        weakref.finalize(self, line.abandon, len(runs))
+        self._workers = [_Worker(line, i, run, f"{name}-{i}") for i, run in enumerate(runs)]
+        weakref.finalize(self, line.abandon)
 
     def submit(self, job: Job[P]) -> Future[R]:
         """The future answer to `job`; `Overloaded` where the queue is full. Never blocks.
@@ -121,13 +118,13 @@ class Batcher(Generic[P, R]):
         Without `drain`, what has not begun is answered `NotServing` at once. So is whoever still
         waits after `grace_s`, if `run` hangs: its thread is left to end when `run` does.
         """
-        self._line.close(drain=drain, workers=len(self._workers))
+        self._line.close(drain=drain)
         for worker in self._workers:  # a job may have joined the line and not yet started them
             worker.start()
         ended = {asyncio.wrap_future(worker.ended) for worker in self._workers}
         _, hanging = await asyncio.wait(ended, timeout=grace_s)
         if hanging:
-            self._line.close(drain=False, workers=len(self._workers))
+            self._line.close(drain=False)
             self._line.give_up()
         for worker in self._workers:
             worker.join()
@@ -144,165 +141,11 @@ class Batcher(Generic[P, R]):
         await self.aclose()
 
 
-_CLOSED = "the batcher is closed"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ticket(Generic[P, R]):
-    """A job in line and the future its caller holds."""
-
-    job: Job[P]
-    future: Future[R]
-    since: float
-
-    def answer(self, answer: R) -> None:
-        with suppress(InvalidStateError):  # closing was not willing to wait, and answered first
-            self.future.set_result(answer)
-
-    def fail(self, error: GuardError) -> None:
-        with suppress(InvalidStateError):
-            self.future.set_exception(error)
-
-
-class _Line(Generic[P, R]):
-    """The bounded queue. Whoever takes a ticket out of `_tickets` is the one who answers it."""
-
-    def __init__(self, limits: Limits, observe: Observe) -> None:
-        self._limits = limits
-        self._observe = observe
-        self._lock = threading.Lock()
-        self._tickets: dict[int, _Ticket[P, R]] = {}
-        self._running: dict[str, list[_Ticket[P, R]]] = {}
-        self._numbers = count()
-        self._turns = count()
-        self._tokens = 0
-        self._asleep = 0
-        self._closed = False
-        # both may be written while this very thread holds the lock, when the garbage collector
-        # closes the coroutine of a caller whose event loop is gone; so they need none
-        self._left: deque[int] = deque()
-        self._bell: SimpleQueue[None] = SimpleQueue()
-
-    @property
-    def size(self) -> tuple[int, int]:
-        with self._lock:
-            self._sweep()
-            return len(self._tickets), self._tokens
-
-    def join(self, jobs: Sequence[Job[P]]) -> list[Future[R]]:
-        now = time.monotonic()
-        tickets: list[_Ticket[P, R]] = [_Ticket(job, Future(), now) for job in jobs]
-        with self._lock:
-            self._sweep()
-            self._check_room(jobs)
-            for ticket in tickets:
-                number = next(self._numbers)
-                self._tickets[number] = ticket
-                self._tokens += ticket.job.tokens
-                ticket.future.add_done_callback(_Leaving(self._left, number))
-            self._ring()
-        return [ticket.future for ticket in tickets]
-
-    def take(self, worker: str) -> list[_Ticket[P, R]] | None:
-        """The next batch of `worker`, maybe empty; None once closed and empty. Waits for jobs."""
-        while True:
-            with self._lock:
-                self._sweep()
-                if self._tickets:
-                    now = time.monotonic()
-                    late, batch = self._take_planned(now)
-                    self._running[worker] = batch
-                    self._ring()
-                    left = len(self._tickets)
-                    break
-                if self._closed:
-                    return None
-                self._asleep += 1
-            self._bell.get()
-        for ticket in late:
-            ticket.fail(DeadlineExceeded("the deadline passed in the queue"))
-        if batch or late:
-            self._observe(_taken(batch, now, late=len(late), left=left))
-        return batch
-
-    def close(self, *, drain: bool, workers: int) -> None:
-        with self._lock:
-            self._closed = True
-            self._sweep()
-            left = [] if drain else self._take_out(list(self._tickets))
-        self.abandon(workers)
-        for ticket in left:
-            ticket.fail(NotServing(_CLOSED))
-
-    def give_up(self) -> None:
-        """Answer those whose batch has begun and does not end."""
-        with self._lock:
-            running = [ticket for batch in self._running.values() for ticket in batch]
-        for ticket in running:
-            ticket.fail(NotServing(_CLOSED))
-
-    def abandon(self, workers: int) -> None:
-        """Let the workers end once everyone is answered. Safe to call from a finalizer."""
-        self._closed = True
-        for _ in range(workers):
-            self._bell.put(None)
-
-    def _check_room(self, jobs: Sequence[Job[P]]) -> None:
-        if self._closed:
-            raise NotServing(_CLOSED)
-        full = len(self._tickets) + len(jobs) > self._limits.queue_jobs
-        tokens = self._tokens + sum(job.tokens for job in jobs)
-        if self._tickets and (full or tokens > self._limits.queue_tokens):
-            raise Overloaded(f"{len(self._tickets)} jobs, {self._tokens} tokens are waiting")
-
-    def _sweep(self) -> None:
-        """Make room of those whose callers have left."""
-        while self._left:
-            number = self._left.popleft()
-            if number in self._tickets:
-                self._take_out([number])
-
-    def _take_planned(self, now: float) -> tuple[list[_Ticket[P, R]], list[_Ticket[P, R]]]:
-        numbers = list(self._tickets)
-        jobs = [ticket.job for ticket in self._tickets.values()]
-        planned = plan(jobs, now=now, turn=next(self._turns), limits=self._limits)
-        late = self._take_out([numbers[i] for i in planned.late])
-        return late, self._take_out([numbers[i] for i in planned.batch])
-
-    def _take_out(self, numbers: Iterable[int]) -> list[_Ticket[P, R]]:
-        """Those of `numbers` whose callers have not cancelled, and from now on cannot."""
-        taken = [self._tickets.pop(number) for number in numbers]
-        self._tokens -= sum(ticket.job.tokens for ticket in taken)
-        return [ticket for ticket in taken if ticket.future.set_running_or_notify_cancel()]
-
-    def _ring(self) -> None:
-        if self._tickets and self._asleep:
-            self._asleep -= 1
-            self._bell.put(None)
-
-
-def _taken(batch: Sequence[_Ticket[Any, Any]], now: float, *, late: int, left: int) -> Batch:
-    waits = tuple([now - ticket.since for ticket in batch])
-    return Batch(waits, sum([ticket.job.tokens for ticket in batch]), late, left)
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaving:
-    """Notes that a caller has cancelled; runs wherever the cancelling does, so it takes no lock."""
-
-    left: deque[int]
-    number: int
-
-    def __call__(self, future: Future[Any]) -> None:
-        if future.cancelled():
-            self.left.append(self.number)
-
-
 class _Worker(Generic[P, R]):
     """A thread that runs batches until its line is closed and empty; started by the first job."""
 
-    def __init__(self, line: _Line[P, R], run: Run[P, R], name: str) -> None:
-        self._line = line
+    def __init__(self, line: Line[P, R], number: int, run: Run[P, R], name: str) -> None:
+        self._line, self._number = line, number
         self._run = run
         self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -328,22 +171,22 @@ class _Worker(Generic[P, R]):
             while (batch := self._next()) is not None:
                 self._serve(batch)
         except BaseException:  # a bug of ours, or no memory left: still nobody waits for ever
-            self._line.close(drain=False, workers=0)
+            self._line.close(drain=False)
             self._line.give_up()
             raise
         finally:
             self.ended.set_result(None)
 
-    def _next(self) -> list[_Ticket[P, R]] | None:
+    def _next(self) -> list[Ticket[P, R]] | None:
         if isinstance(self._run, Absent) and not self._run.ready():
             return None
-        return self._line.take(self._thread.name)
+        return self._line.take(self._number)
 
-    def _serve(self, batch: Sequence[_Ticket[P, R]]) -> None:
+    def _serve(self, batch: Sequence[Ticket[P, R]]) -> None:
         if batch and (error := self._attempt(batch)):
             self._split(batch, error)
 
-    def _attempt(self, batch: Sequence[_Ticket[P, R]]) -> BaseException | None:
+    def _attempt(self, batch: Sequence[Ticket[P, R]]) -> BaseException | None:
         """Run and answer all of `batch`, or none and say what broke."""
         try:
             answers = tuple(self._run([ticket.job.payload for ticket in batch]))
@@ -355,7 +198,7 @@ class _Worker(Generic[P, R]):
             ticket.answer(answer)
         return None
 
-    def _split(self, batch: Sequence[_Ticket[P, R]], error: BaseException) -> None:
+    def _split(self, batch: Sequence[Ticket[P, R]], error: BaseException) -> None:
         """Answer a batch that broke with `error`: by what its halves say, or by the error."""
         batch = _in_time(batch)
         if len(batch) < 2 or isinstance(error, ScoringError):  # noqa: PLR2004  one has no halves
@@ -374,7 +217,7 @@ class _Worker(Generic[P, R]):
 _OF_SIZE_OR_JOB = (MemoryError, TextRefused)
 
 
-def _in_time(batch: Iterable[_Ticket[P, R]]) -> list[_Ticket[P, R]]:
+def _in_time(batch: Iterable[Ticket[P, R]]) -> list[Ticket[P, R]]:
     """Those of a batch that may be tried again; the others are answered."""
     now, waiting = time.monotonic(), []
     for ticket in batch:
@@ -385,7 +228,7 @@ def _in_time(batch: Iterable[_Ticket[P, R]]) -> list[_Ticket[P, R]]:
     return waiting
 
 
-def _fail(batch: Sequence[_Ticket[P, R]], error: BaseException) -> None:
+def _fail(batch: Sequence[Ticket[P, R]], error: BaseException) -> None:
     for ticket in batch:
         failure = _failure(error, len(batch))  # one each: raising an error writes its traceback
         failure.__cause__ = error

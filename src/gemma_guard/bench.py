@@ -89,6 +89,7 @@ class Bench:
             stream=f"{self._id}-{self._texts.setdefault(window.place, len(self._texts))}",
             released=window.released,
             placeholders=self._placeholders,
+            is_trial=window.is_trial,
         )
 
     def _summary(self, streaming: Streaming[Any], service: Service) -> Verdict:
@@ -131,6 +132,8 @@ def _source(window: Window) -> Source:
 def _ruling(window: Window, verdict: Verdict, hold_from: int | None) -> Ruling:
     if window.call is not None and any(edit.place != _ARGUMENTS for edit in verdict.edits):
         verdict = _escalated(verdict)  # the name of a call has no place to be redacted in
+    if window.is_trial and (held := Ruling(_at(window.place, verdict))).is_opinion:
+        return held
     if verdict.action is not Action.REDACT:
         upto = limit(window, (), hold_from)
         return Ruling(replace(_at(window.place, verdict), redactions=(), edits=()), upto)

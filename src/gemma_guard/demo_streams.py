@@ -17,7 +17,7 @@ ROUTE = "streams"
 CONFIG = """
   streams:
     extends: default
-    stream: {window_chars: 40, max_hold_chars: 320}
+    stream: {window_chars: 40, max_hold_chars: 320, confirm: 1}
     policies: {dangerous_content: {bands: {output: {log: 0.37, block: 0.7}}}}
 """
 _TOKEN_S = 0.02

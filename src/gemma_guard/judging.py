@@ -71,7 +71,7 @@ class Case(NamedTuple):
     """What is to be judged, and by which rules.
 
     A text of the stream called `stream` can no longer be redacted in its first `released`
-    characters.
+    characters; on a trial, nothing is redacted whose place would have to be searched for.
     """
 
     source: Source
@@ -83,6 +83,7 @@ class Case(NamedTuple):
     released: int = 0
     placeholders: Placeholders | None = None
     priority: Priority = Priority.LIVE
+    is_trial: bool = False
 
     def __repr__(self) -> str:
         """No text."""
@@ -152,6 +153,8 @@ class _Hearing:
         self, passages: Sequence[Passage], decided: list[Decided]
     ) -> tuple[list[Decided], Redacted]:
         if any(d.unplaced for d in decided):
+            if self.case.is_trial:
+                return decided, _UNTOUCHED
             decided = await self._placed(passages, decided)
         if any(d.action is Action.REDACT for d in decided):
             return await self._redact(passages, decided)

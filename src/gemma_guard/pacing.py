@@ -17,16 +17,17 @@ class Pacing:
     """`window` judges as the text grows, `buffer` all of it at the end, `after` once it is out.
 
     A window has at least `window_chars` and ends with a sentence; it is judged without one when
-    `max_hold_chars` wait, or the oldest has waited for `max_hold_ms`. A block stands when as many
-    windows in a row as `confirm` agree; what they are about is held meanwhile. No text is read
-    beyond `max_chars`: it is judged then, and refused.
+    `max_hold_chars` wait, or the oldest has waited for `max_hold_ms`. A judge may think worse of
+    half an answer than of all of it: where it cannot point at what is wrong, a block or a redaction
+    stands when as many windows in a row as `confirm` agree, or at the end. All of it is held
+    meanwhile. No text is read beyond `max_chars`: it is judged then, and refused.
     """
 
     mode: Mode = "window"
     window_chars: int = 160
     max_hold_chars: int = 640
     max_hold_ms: int = 1000
-    confirm: int = 1
+    confirm: int = 5
     max_chars: int = 200_000
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ routes:
       window_chars: 160           # judge when so many wait and a sentence ends,
       max_hold_chars: 640         # or so many wait,
       max_hold_ms: 1000           # or one has waited so long
-      confirm: 1                  # block when so many windows in a row agree
+      confirm: 5                  # act on an opinion when so many windows in a row agree
     policies:
       harassment:
         bands:                    # act at violation >= threshold: log, redact, block

@@ -21,8 +21,9 @@ class Window:
     """A text to judge: all of it so far, redactions in place.
 
     Its first `released` characters are out and cannot be redacted any more. `call` is the name of
-    the function whose arguments the text is; `is_last` says that nothing will follow. Where there
-    is a `gap`, the window stands for something that no scorer judges, and has no text.
+    the function whose arguments the text is; `is_last` says that nothing will follow. On a trial,
+    an opinion against it is not acted on yet. Where there is a `gap`, the window stands for
+    something that no scorer judges, and has no text.
     """
 
     place: Place
@@ -30,6 +31,7 @@ class Window:
     released: int = 0
     call: str | None = None
     is_last: bool = False
+    is_trial: bool = False
     gap: Gap | None = None
 
 
@@ -52,6 +54,18 @@ class Ruling:
     verdict: Verdict
     upto: int = 0
     swaps: tuple[Swap, ...] = ()
+
+    @property
+    def is_opinion(self) -> bool:
+        """Whether it acts on what no scorer can point at: what follows may change that."""
+        action = self.verdict.action
+        acting = [f for f in self.verdict.findings if f.is_enforced and f.action is action]
+        if action is Action.REDACT:
+            return not all(finding.spans for finding in acting)
+        if action is not Action.BLOCK or not acting:
+            return False
+        has_failed = bool(self.verdict.redactions)  # what they left was thought to be no better
+        return has_failed or not any(finding.spans for finding in acting)
 
 
 def limit(window: Window, swaps: Sequence[Swap], hold_from: int | None) -> int:
@@ -158,7 +172,8 @@ class Strand:
             return None
         text, self._asked = self.text, now
         is_last = self._has_ended and end == self._length
-        return Window(self.place, text[:end], self._released, self.call, is_last)
+        is_trial = not is_last and self._strikes + 1 < self._pacing.confirm
+        return Window(self.place, text[:end], self._released, self.call, is_last, is_trial)
 
     def rule(self, window: Window, ruling: Ruling) -> None:
         """Take what was decided about `window`."""
@@ -166,23 +181,18 @@ class Strand:
         self.last = ruling.verdict
         self._judged = end
         self._look_beyond(end)
-        if self._is_blocking(window, ruling):
+        if window.is_trial and ruling.is_opinion:
+            self._strikes += 1
+            return
+        self._strikes = 0
+        self.is_blocked = ruling.verdict.action is Action.BLOCK
+        if self.is_blocked:
             return
         shift = self._swap(ruling)
         self._judged += shift
         self._length += shift
         self._release(ruling.upto + shift)
         self._is_settled = window.is_last and self._judged == self._length
-
-    def _is_blocking(self, window: Window, ruling: Ruling) -> bool:
-        """A block of the content may want a second opinion; one for another reason does not."""
-        if ruling.verdict.action is not Action.BLOCK:
-            self._strikes = 0
-            return False
-        self._strikes += 1
-        agreed = self._strikes >= self._pacing.confirm or window.is_last
-        self.is_blocked = agreed or ruling.verdict.fault != "content"
-        return True
 
     def _end_of_window(self, now: float) -> int | None:
         if self._is_settled or self.is_blocked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -13,12 +14,16 @@ P = TypeVar("P")
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[P]):
-    """Something to run. `tokens` is its cost; `deadline` is in seconds of `time.monotonic()`."""
+    """Something to run. `tokens` is its cost; `deadline` is in seconds of `time.monotonic()`.
+
+    Whoever ran a job of the same `stream` before can run this one for less.
+    """
 
     payload: P = field(repr=False)
     tokens: int
     deadline: float
     priority: Priority = Priority.LIVE
+    stream: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would fit into every batch, and a deadline that never comes nor passes."""
@@ -33,7 +38,9 @@ class Limits:
     """How much runs at once and how much may wait.
 
     A job of more than `batch_tokens` runs alone; an empty queue takes a job of any size. Every
-    `oldest_every`-th batch is led by the job that waits longest, whatever its priority.
+    `oldest_every`-th batch is led by the job that waits longest, whatever its priority. For
+    `sticky_s`, but no more than a quarter of its time, the next job of a stream is left to whoever
+    ran the last one.
     """
 
     batch_tokens: int = 4096
@@ -41,12 +48,14 @@ class Limits:
     queue_tokens: int = 1_048_576
     queue_jobs: int = 2048
     oldest_every: int = 8
+    sticky_s: float = 0.25
 
     def __post_init__(self) -> None:
         """Refuse a limit under which nothing could run."""
         for name in self.__slots__:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is too little; use 1 or more")
+            value, least = getattr(self, name), 0 if name == "sticky_s" else 1
+            if value < least:
+                raise ValueError(f"{name}: {value} is too little; use {least} or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +93,26 @@ def _fill(order: Sequence[int], jobs: Sequence[Job[Any]], limits: Limits) -> tup
             batch.append(i)
             room -= jobs[i].tokens
     return tuple(batch)
+
+
+class Homes:
+    """Who ran the last job of each of the `most` most recent streams."""
+
+    def __init__(self, sticky_s: float, *, most: int = 4096) -> None:
+        self._sticky_s, self._most = sticky_s, most
+        self._of: OrderedDict[str, int] = OrderedDict()
+
+    def settle(self, job: Job[Any], worker: int) -> None:
+        """`worker` runs it."""
+        if job.stream is None:
+            return
+        self._of[job.stream] = worker
+        self._of.move_to_end(job.stream)
+        if len(self._of) > self._most:
+            self._of.popitem(last=False)
+
+    def free_at(self, job: Job[Any], since: float, worker: int) -> float:
+        """From when on `worker` may take a job that waits `since` then."""
+        if job.stream is None or self._of.get(job.stream, worker) == worker:
+            return since
+        return since + min(self._sticky_s, (job.deadline - since) / 4)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,7 @@ from gemma_guard import (
     Probe,
     Score,
     ScoringFailed,
+    Stage,
     plugins,
 )
 from gemma_guard.prompt import template
@@ -74,13 +76,22 @@ async def test_the_parent_never_imports_torch(model_folder: Path) -> None:
 
 
 async def test_two_devices_share_the_work_and_leave_no_process(
-    model_folder: Path, policies: tuple[Policy, ...]
+    gemma: ShieldGemma, model_folder: Path, policies: tuple[Policy, ...]
 ) -> None:
+    answers = ("It rains. So take a coat.", "You are an idiot, said the fox.")
+    growing = [
+        Probe(text[:end], policies[:1], Stage.OUTPUT, "Why?", f"stream {text[0]}")
+        for end in (9, 20, 40)
+        for text in answers
+    ]
     async with ShieldGemma(str(model_folder), devices=("cpu", "cpu")) as two:
         processes = pids(two)
         told = await asyncio.gather(*(asked(two, Probe(text, policies)) for text in TEXTS))
+        streamed = [score.raw for probe in growing for (score,) in await asked(two, probe)]
     with pytest.raises(NotServing):
         await asked(two, Probe("hello", policies))
+    wanted = await asked(gemma, *(replace(probe, stream=None) for probe in growing))
+    assert streamed == pytest.approx([score.raw for (score,) in wanted], abs=1e-4)
     assert len(set(processes)) == 2
     assert len(told) == len(TEXTS)
     assert not any(map(psutil.pid_exists, processes))

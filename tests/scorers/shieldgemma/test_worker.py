@@ -326,6 +326,16 @@ async def test_a_fleet_answers_from_all_its_devices_and_leaves_no_process() -> N
     assert not any(pid is None or psutil.pid_exists(pid) for pid in pids)
 
 
+async def test_a_stream_stays_on_the_device_that_keeps_its_prefix() -> None:
+    async with fleet(EngineSpec("engines:named"), EngineSpec("engines:named")) as two:
+        ran: dict[str, set[float]] = {stream: set() for stream in "abcdef"}
+        for _ in range(10):
+            jobs = [Job(question(), 5, NEVER, stream=stream) for stream in ran]
+            for stream, told in zip(ran, await two.ask(jobs), strict=True):
+                ran[stream].add(told[0].yes)
+    assert [len(processes) for processes in ran.values()] == [1] * len(ran)
+
+
 async def test_one_device_that_cannot_load_stops_the_start_of_all() -> None:
     broken = EngineSpec("engines:unloadable", {"reason": "model.safetensors is cut off"})
     both = fleet(EngineSpec("engines:toy"), broken)

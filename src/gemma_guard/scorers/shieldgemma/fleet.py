@@ -18,7 +18,10 @@ _DRAIN_S = 30.0
 
 
 class Fleet:
-    """Whichever device is free takes the next batch; one that starts again takes none."""
+    """Whichever device is free takes the next batch; one that starts again takes none.
+
+    A stream stays with the device that keeps its prefix, unless that is busy for a moment.
+    """
 
     def __init__(
         self, workers: Sequence[Worker], *, limits: Limits, observe: Observe = unobserved

@@ -106,7 +106,7 @@ class ShieldGemma:
         """One tuple per probe; `raw` is the recipe's probability, `margin` its logit gap."""
         opened = self._opened()
         asked = await opened.asked(probes)
-        jobs = [Job(q, q.tokens, deadline, priority) for cuts in asked for _, q in cuts]
+        jobs = [Job(q, q.tokens, deadline, priority, q.stream) for cuts in asked for _, q in cuts]
         answers = iter(await opened.fleet.ask(jobs))
         return [
             scores(probe.policies, [window for window, _ in cuts], [next(answers) for _ in cuts])
