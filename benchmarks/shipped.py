@@ -47,13 +47,16 @@ FEWEST = 30
 LABELS = ("sexually_explicit=sexual", "hate_speech=hate", "dangerous_content=dangerous")
 
 
-def evaluated(data: Path, sets: Iterable[str], kept: Path) -> dict[str, Any]:
-    """What `gemma-guard eval --json` says of the shipped guard."""
+def evaluated(data: Path, sets: Iterable[str], kept: Path, *options: str) -> dict[str, Any]:
+    """What `gemma-guard eval --json` says of the shipped guard, or of another by `options`."""
     command = [str(Path(sys.executable).parent / "gemma-guard"), "eval"]
     command += [str(data / f"{name}.jsonl.gz") for name in sets]
     command += [part for label in LABELS for part in ("--label", label)]
     done = subprocess.run(
-        [*command, "--run", str(kept), "--json"], capture_output=True, text=True, check=False
+        [*command, *options, "--run", str(kept), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -89,14 +92,14 @@ def tables(found: Mapping[str, Any]) -> str:
 
 
 def _policies(policies: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    yield _row("OpenAI moderation, by policy", "violations", "AU-PRC", *_BAND_HEADS)
+    yield row("OpenAI moderation, by policy", "violations", "AU-PRC", *_BAND_HEADS)
     yield _RULE
     for each in policies:
         bands = {band["action"]: band for band in each["bands"]}
         name = each["policy"] + (" *" if each["is_indicative"] else "")
         cells = [name, str(each["violations"]), figures.area(_interval(each["au_prc"]))]
-        cells += [_share(bands[a][what]) for what in ("recall", "false_alarms") for a in _BANDS]
-        yield _row(*cells)
+        cells += [share(bands[a][what]) for what in ("recall", "false_alarms") for a in _BANDS]
+        yield row(*cells)
 
 
 _BANDS = ("log", "block")
@@ -105,22 +108,22 @@ _SET_HEADS = ("violations", "pass unseen", "pass unblocked", "harmless", "wrongl
 _RULE = "|---|" + "--:|" * 6
 
 
-def _row(*cells: str) -> str:
+def row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
 def _sets(sets: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    yield _row("what it does not catch", *_SET_HEADS)
+    yield row("what it does not catch", *_SET_HEADS)
     yield _RULE.removesuffix("--:|")
     for each in sorted(sets, key=lambda one: one["caught"]["value"] or 2):
         clean = each["rows"] - each["violations"]
         cells = [each["name"], f"{each['violations']:,}"]
         cells += [_missed(each["caught"]), _missed(each["blocked"])]
-        cells += [f"{clean:,}", _share(each["wrongly_blocked"])]
-        yield _row(*cells)
+        cells += [f"{clean:,}", share(each["wrongly_blocked"])]
+        yield row(*cells)
 
 
-def _share(given: Mapping[str, float | None]) -> str:
+def share(given: Mapping[str, float | None]) -> str:
     return figures.share(_interval(given))
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_guard import Action, Bands, ConfigError, Guard, Verdict
+from gemma_guard import Action, Bands, ConfigError, Guard, Verdict, exemption
 from gemma_guard.counters import Counters
 from gemma_guard.exemption import blanked, hashed
 from gemma_guard.scorers.fake import Fake
 from gemma_guard.settings import loads
 
-TODAY = datetime.now(UTC).date()
+TODAY = date(2031, 12, 31)
 LATER, YESTERDAY = TODAY + timedelta(days=90), TODAY - timedelta(days=1)
 SCORER = Fake(
     {
@@ -28,6 +29,13 @@ ROUTES = """
   default: {scorer: judge}
   kids: {extends: default, match: {claimed: {tag: kids}}}
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _day() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exemption, "today", lambda: TODAY)
+        yield
 
 
 def exception(**given_: Any) -> str:

@@ -161,12 +161,13 @@ async def test_patterns_and_scorers_that_no_route_asks_have_none() -> None:
 
 
 async def test_it_says_whether_scores_are_validated_and_that_a_circuit_is_open() -> None:
-    maps = {("harassment", Stage.INPUT): Platt()}
+    maps = {("harassment", stage): Platt() for stage in Stage}
     [calibrated] = await health_of(
         says(0.1, 0.9), calibrations={"judge": ("made.yaml", Calibration("odd", maps))}
     )
     [plain] = await health_of(says(0.1, 0.9))
     assert (calibrated.is_validated, plain.is_validated) == (True, False)
+    assert plain.unvalidated == ("harassment at input", "harassment at output")
 
     guard = Guard.of([HARASSMENT], breaks(Unreachable("gone")), sinks=())
     for number in range(5):
@@ -174,3 +175,21 @@ async def test_it_says_whether_scores_are_validated_and_that_a_circuit_is_open()
     [health] = await guard.health()
     assert (health.is_well, health.circuit) == (False, "open")
     await guard.aclose()
+
+
+async def test_a_calibration_of_one_policy_at_one_stage_validates_nothing_else() -> None:
+    spam = Policy("spam", Bands(block=0.6), guideline=WORDING)
+    rules = tuple(Rule(p, p.input, p.output, "judge") for p in (HARASSMENT, spam))
+    made = Calibration("odd", {("harassment", Stage.INPUT): Platt()})
+    settings = Settings(
+        Routes({DEFAULT: Route(DEFAULT, rules)}),
+        {"judge": ScorerSpec("judge")},
+        calibrations={"judge": ("made.yaml", made)},
+    )
+    async with Guard(settings, scorers={"judge": says(0.1, 0.9)}, sinks=()) as guard:
+        assert (await guard.check("hello")).unvalidated == ("spam",)
+        assert (await guard.check("hello", stage="output")).unvalidated == ("harassment",)
+        [health] = await guard.health()
+
+    assert health.unvalidated == ("spam at input", "harassment at output")
+    assert not health.is_validated

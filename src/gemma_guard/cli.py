@@ -9,7 +9,6 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -19,11 +18,11 @@ from rich.console import Console
 
 from gemma_guard import demo as demonstration
 from gemma_guard import doctor as doctoring
+from gemma_guard import exemption, plugins, records, report, settings
 from gemma_guard import explain as explaining
-from gemma_guard import plugins, records, report, settings
 from gemma_guard.errors import GuardError
 from gemma_guard.evaluate import commands
-from gemma_guard.exemption import hashed, warnings
+from gemma_guard.exemption import hashed
 from gemma_guard.guard import Guard
 from gemma_guard.reasoning import Inquiry
 from gemma_guard.route import Route
@@ -124,7 +123,7 @@ def lint(
     with _errors_in_words():
         loaded = settings.load(path)
         guard = Guard(loaded, sinks=())
-    for warning in warnings(loaded.exemptions, datetime.now(UTC).date()):
+    for warning in exemption.warnings(loaded.exemptions, exemption.today()):
         typer.echo(f"{path}: warning: {warning}")
     for route in guard.routes.routes.values():
         typer.echo(f"{path}: route {route.name}: {len(route.rules)} policies, {_on_error(route)}")
@@ -292,7 +291,8 @@ def _print(verdict: Verdict, guard: Guard, origin: str) -> None:
     if verdict.scores:
         console.print(report.scores(verdict, guard.routes.named(verdict.route)))
     if verdict.scores and verdict.unvalidated:
-        console.print("unvalidated: this judge has no calibration", style="dim")
+        names = ", ".join(verdict.unvalidated)
+        console.print(f"unvalidated, for want of a calibration: {names}", style="dim")
     for gap in verdict.gaps:
         console.print(f"not judged: {gap.policy or 'everything'}: {gap.cause}: {gap.reason}")
     if verdict.action is Action.REDACT:

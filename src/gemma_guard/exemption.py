@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeAlias
@@ -52,6 +52,11 @@ def hashed(text: str, key: str) -> str:
     """What stands for `text` in guard.yaml: nobody without `key` can try texts against it."""
     written = text.encode("utf-8", "surrogatepass")
     return blake2b(written, key=key.encode(), digest_size=_HASH_BYTES).hexdigest()
+
+
+def today() -> date:
+    """The day it is everywhere, for exceptions: UTC."""
+    return datetime.now(UTC).date()
 
 
 def is_hash(text: str) -> bool:

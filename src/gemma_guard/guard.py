@@ -14,17 +14,16 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from gemma_guard import exemption
 from gemma_guard.bench import Bench
 from gemma_guard.configuration import PATTERN_SCORER, ScorerSpec, Settings
 from gemma_guard.conversation import Message, answered
 from gemma_guard.copying import Copied
 from gemma_guard.errors import NotServing, UsageError, unknown
-from gemma_guard.exemption import warnings
 from gemma_guard.flow import Flow, Read, SyncFlow
 from gemma_guard.handover import by_hand, on_a_loop
 from gemma_guard.health import Health, examine
@@ -352,7 +351,7 @@ class Guard(Copied):
         return self._service.settings, {} if self._own_sinks is None else {"sinks": ()}
 
     def _made(self, settings: Settings, before: Service | None = None) -> Service:
-        for warning in warnings(settings.exemptions, datetime.now(UTC).date()):
+        for warning in exemption.warnings(settings.exemptions, exemption.today()):
             logger.warning("%s", warning)
         if self._own_sinks is not None:
             sinks = self._own_sinks

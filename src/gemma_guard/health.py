@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from gemma_guard.breaker import State
 from gemma_guard.errors import ScoringError, TextRefused
 from gemma_guard.policy import Policy
+from gemma_guard.route import Ask
 from gemma_guard.scorer import Check, Described, Examined, Priority, Probe, Scorer
 from gemma_guard.service import Service
 from gemma_guard.verdict import Stage
@@ -30,13 +31,13 @@ class Health:
 
     It is well if it answered and found the harmful one worse; of a judge that is asked about none
     of the harms in that text, an answer is enough. `reason` says why it is not well. `facts` are
-    what it says of itself, `checks` what it found out where it was asked to.
+    what it says of itself, `checks` what it found out where it was asked to;
+    `unvalidated` are the policies, with their stage, that it is asked about and not calibrated for.
     """
 
     scorer: str
     is_well: bool
     circuit: State
-    is_validated: bool
     fingerprint: str
     ms: float = 0.0
     harmless: float | None = None
@@ -44,6 +45,12 @@ class Health:
     reason: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    unvalidated: tuple[str, ...] = ()
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether it is calibrated for everything that it is asked."""
+        return not self.unvalidated
 
 
 async def examine(service: Service, *, thorough: bool = False) -> tuple[Health, ...]:
@@ -66,7 +73,7 @@ async def _examine(
         Health,
         name,
         circuit=seat.circuit(),
-        is_validated=service.panel.is_validated(name),
+        unvalidated=_unvalidated(service, name),
         fingerprint=seat.scorer.fingerprint,
         facts=_facts(service, name),
     )
@@ -95,8 +102,31 @@ def _facts(service: Service, name: str) -> dict[str, str]:
     scorer = service.panel.seats[name].scorer
     told = dict(scorer.describe()) if isinstance(scorer, Described) else {}
     file, _ = service.settings.calibrations.get(name, ("", None))
-    own = "its own" if service.panel.is_validated(name) else "none: its scores are unvalidated"
-    return {**told, "calibration": file or own}
+    return {**told, "calibration": _calibration(file, _unvalidated(service, name))}
+
+
+def _calibration(file: str, unvalidated: Sequence[str]) -> str:
+    if not file:
+        return "none: its scores are unvalidated" if unvalidated else "its own"
+    return f"{file}, none for {', '.join(unvalidated)}" if unvalidated else file
+
+
+def _unvalidated(service: Service, name: str) -> tuple[str, ...]:
+    found = {
+        f"{policy} at {stage}": None
+        for stage in Stage
+        for ask in _asks(service, name, stage)
+        for policy in service.doubtful(name, ask.names, stage)
+    }
+    return tuple(found)
+
+
+def _asks(service: Service, name: str, stage: Stage) -> Iterator[Ask]:
+    for route in service.settings.routes.routes.values():
+        for ask in route.plans[stage].asks:
+            by_fallback = route.fallback and route.fallback.scorer == name
+            if ask.scorer == name or (by_fallback and not ask.policies[0].patterns):
+                yield ask
 
 
 async def _checks(scorer: Scorer, deadline: float) -> tuple[Check, ...]:
@@ -107,13 +137,10 @@ async def _checks(scorer: Scorer, deadline: float) -> tuple[Check, ...]:
 
 def _judged(service: Service, name: str) -> tuple[Stage, tuple[Policy, ...]]:
     """The policies that any route asks `name` about, at the first stage that has some."""
-    routes = service.settings.routes.routes.values()
     for stage in Stage:
         asked = {
             policy: None
-            for route in routes
-            for ask in route.plans[stage].asks
-            if name in {ask.scorer, route.fallback.scorer if route.fallback else None}
+            for ask in _asks(service, name, stage)
             for policy in ask.policies
             if not policy.patterns
         }

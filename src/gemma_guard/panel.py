@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -43,11 +43,13 @@ class Panel:
         """What the scorers say of themselves, in order of their names."""
         return tuple(f"{name}={self.seats[name].scorer.fingerprint}" for name in sorted(self.seats))
 
-    def is_validated(self, name: str) -> bool:
-        """Whether the scores of `name` mean what they say: calibrated, or exact by nature."""
-        return name in self.calibrations or bool(
-            getattr(self.seats[name].scorer, "is_calibrated", False)
-        )
+    def is_exact(self, name: str) -> bool:
+        """Whether all scores of `name` mean what they say by nature."""
+        return bool(getattr(self.seats[name].scorer, "is_calibrated", False))
+
+    def mapped(self, name: str) -> Collection[tuple[str, Stage]]:
+        """The policies and stages whose scores by `name` are calibrated here."""
+        return self.calibrations[name].maps if name in self.calibrations else ()
 
     async def open(self) -> None:
         """Open every scorer."""

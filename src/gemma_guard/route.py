@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeAlias
 
+from gemma_guard import exemption
 from gemma_guard.conversation import Scope
 from gemma_guard.errors import ConfigError, UsageError, unknown
 from gemma_guard.exemption import Exemption, Phrases, phrases_of
@@ -123,7 +123,7 @@ class Route:
 
     def exemptions_for(self, rule: Rule) -> tuple[Exemption, ...]:
         """The exceptions that hold today for what `rule` finds."""
-        today = datetime.now(UTC).date()
+        today = exemption.today()
         return tuple(e for e in self.exemptions if e.is_about(rule.policy.name, rule.route, today))
 
     def phrases(self) -> Collection[Phrases]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,7 +34,7 @@ class Service:
     panel: Panel
     sinks: tuple[Sink, ...]
     fingerprint: str
-    _unvalidated: frozenset[str]
+    _mapped: Mapping[str, Collection[tuple[str, Stage]]]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _running: int = 0
     _is_over: bool = False
@@ -65,13 +65,21 @@ class Service:
                 self._drained.set_result(None)
 
     def unvalidated(self, route: Route, stage: Stage, gaps: Iterable[Gap] = ()) -> tuple[str, ...]:
-        """The policies of a stage whose judge, or who judged in its `gaps`, has no calibration."""
-        if not self._unvalidated:
+        """The policies that their judge, or who judged in `gaps`, has no calibration for."""
+        if not self._mapped:
             return ()
         asks = route.plans[stage].asks
-        names = [n for ask in asks if ask.scorer in self._unvalidated for n in ask.names]
-        names += [g.policy for g in gaps if g.policy and g.judged_by in self._unvalidated]
+        names = [n for ask in asks for n in self.doubtful(ask.scorer, ask.names, stage)]
+        for gap in gaps:
+            names += self.doubtful(gap.judged_by, (gap.policy,), stage) if gap.policy else ()
         return tuple(dict.fromkeys(names))
+
+    def doubtful(self, scorer: str | None, policies: Sequence[str], stage: Stage) -> Sequence[str]:
+        """Those of `policies` whose scores by `scorer` are not known to mean what they say."""
+        mapped = self._mapped.get(scorer) if scorer else None
+        if mapped is None:
+            return ()
+        return [p for p in policies if (p, stage) not in mapped] if mapped else policies
 
     def tightened(self, route: Route, bands: Mapping[str, Bands]) -> Route:
         """`route` with the bands of a request; its scorers must be able to judge what they ask."""
@@ -153,8 +161,8 @@ def make(
         raise ConfigError(f"{where}{error}") from error
     calibrations = {name: made for name, (_, made) in settings.calibrations.items()}
     members = Panel(seats, calibrations, cache)
-    unvalidated = frozenset(name for name in seats if not members.is_validated(name))
-    return Service(settings, members, tuple(sinks), _fingerprint(settings, members), unvalidated)
+    mapped = {name: members.mapped(name) for name in seats if not members.is_exact(name)}
+    return Service(settings, members, tuple(sinks), _fingerprint(settings, members), mapped)
 
 
 def _tell(sinks: Iterable[Sink], scorer: str, batch: Batch) -> None:

@@ -25,7 +25,8 @@ class Candidate:
     """A guard with one route, for judging rows: it records and remembers nothing.
 
     `origin` says where the configuration came from, `text` is that configuration, with the judge
-    that was asked for, and `file` the path it was read from, if any.
+    that was asked for, and `file` the path it was read from, if any. `has_calibration` says whether
+    guard.yaml gives the judge one, be it for some policies only.
     """
 
     guard: Guard
@@ -33,6 +34,7 @@ class Candidate:
     origin: str
     text: str
     file: Path | None = None
+    has_calibration: bool = False
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -83,7 +85,8 @@ def candidate(
         loaded = settings.loads(text, source=origin, beside=beside)
     alone = _alone(loaded, loaded.routes.named(name), is_raw=is_raw)
     guard = Guard(alone, sinks=())
-    return Candidate(guard, guard.routes.named(name), origin, text, config)
+    found = guard.routes.named(name)
+    return Candidate(guard, found, origin, text, config, bool(alone.calibrations))
 
 
 def _shipped(scorer: str | None) -> str:

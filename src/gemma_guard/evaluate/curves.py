@@ -73,20 +73,38 @@ def best_f1(label: Codes, score: Floats) -> BestF1 | None:
 def recall_at(label: Codes, score: Floats, rate: float) -> Interval | None:
     """The recall of the lowest threshold with at most `rate` false alarms.
 
-    None where fewer than five false alarms could be seen at that rate. The interval draws both the
-    threshold, an order statistic of the rows without a violation, and the recall there (Jeffreys):
-    in simulation it holds the truth 96 times in 100, a little too often.
+    None where fewer than five false alarms could be seen at that rate. The interval draws the true
+    threshold and the recall there. How many rows without a violation lie above the true threshold
+    is binomial, whatever the scores are, so its place among them is known; the recall is Jeffreys'
+    (Brown, Cai and DasGupta 2001). What `_steadied` takes out would be counted twice. Where so few
+    false alarms are seen that five to ten decide, it holds the truth 96 to 97 times in 100.
     """
     found, clean = np.sort(score[label == 1]), np.sort(score[label == 0])[::-1]
     if not len(found) or rate * len(clean) < ENOUGH_ALARMS:
         return None
     allowed = min(int(rate * len(clean) + 1e-9), len(clean) - 1)
     draw, size = np.random.default_rng(0), len(found)
-    places = draw.beta(allowed + 1, len(clean) - allowed, DRAWS) * len(clean) - 0.5
-    caught = _above(found, np.interp(places, np.arange(len(clean)), clean)) * size
+    places = draw.binomial(len(clean), rate, DRAWS) + draw.random(DRAWS) - 1
+    recalls = _above(found, np.interp(places, np.arange(len(clean)), clean))
+    caught = _steadied(recalls, size) * size
     low, high = np.quantile(draw.beta(caught + 0.5, size - caught + 0.5), (0.025, 0.975))
     value = float(_above(found, clean[allowed : allowed + 1])[0])
     return Interval(value, min(float(low), value), max(float(high), value))
+
+
+def _steadied(recalls: Floats, size: int) -> Floats:
+    """`recalls` nearer to their mean, by how much chance alone parts two of them.
+
+    Between two thresholds lie a share d of the violations, give or take the square root of
+    d(1 - d) / `size`; on average over pairs of draws, half of that is in their variance.
+    """
+    apart = np.abs(recalls - np.roll(recalls, 1))
+    by_chance = float((apart * (1 - apart)).mean()) / 2 / size
+    variance, middle = float(recalls.var()), recalls.mean()
+    if variance <= by_chance:
+        return np.full_like(recalls, middle)
+    steadied: Floats = middle + math.sqrt(1 - by_chance / variance) * (recalls - middle)
+    return steadied
 
 
 def rows_needed(rate: float) -> int:

@@ -92,7 +92,7 @@ async def _subject(candidate: Candidate, order: Order, columns: Columns) -> Subj
         tuple(path.name for path in order.paths),
         candidate.bands,
         candidate.judged,
-        tuple(one.scorer for one in health if not one.is_validated),
+        tuple(f"{one.scorer}: {name}" for one in health for name in one.unvalidated),
     )
 
 

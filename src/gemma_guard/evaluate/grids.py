@@ -63,7 +63,7 @@ def headline(run: Run) -> Iterator[str]:
     for cause, rows in sorted(run.causes.items()):
         yield f"not judged, and in no figure: {rows:,} rows: {cause}"
     if subject.unvalidated:
-        yield f"unvalidated: {', '.join(subject.unvalidated)} has no calibration"
+        yield f"unvalidated, for want of a calibration: {', '.join(subject.unvalidated)}"
     took = latency(run)
     speed = f"{took['rows_per_s']:,.0f} rows a second, " if run.seconds else ""
     at_once = f", {run.concurrency} at once" if run.concurrency else ""

@@ -97,7 +97,7 @@ def _body(runs: Sequence[Named]) -> Iterator[Html]:
     yield from _reading()
     unvalidated = dict.fromkeys(name for named in runs for name in named.run.subject.unvalidated)
     if unvalidated:
-        yield _element("p", f"unvalidated: {', '.join(unvalidated)}")
+        yield _element("p", f"unvalidated, for want of a calibration: {', '.join(unvalidated)}")
 
 
 def _summary(named: Named, *, is_alone: bool) -> Iterator[Html]:

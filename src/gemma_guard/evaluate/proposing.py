@@ -55,7 +55,7 @@ async def propose(
     health = await candidate.guard.health()
     run = await evaluate(candidate, order, progress)
     names = {name for one in health for name in (one.scorer, one.fingerprint)}
-    needs_map = any(not one.is_validated for one in health)
+    needs_map = not candidate.has_calibration and any(one.unvalidated for one in health)
     terms = Terms(targets, needs_map, prior, tuple(names))
     made = tuple(proposals_of(run, held_out(read(order.paths, order.columns)), terms))
     return Proposed(

@@ -49,7 +49,7 @@ class Subject:
     """What was judged by what: enough to tell whether two runs can be compared or continued.
 
     `rows` is a digest of the files and the columns; `bands` are by policy and stage, `unvalidated`
-    the policies whose judge has no calibration.
+    who is not calibrated for which policy at which stage.
     """
 
     judge: str
