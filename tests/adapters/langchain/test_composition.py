@@ -334,9 +334,13 @@ async def test_c8_calls_at_a_time_are_judged_together(local: Any) -> None:
             jobs = [Job(probe, 1, options["deadline"]) for probe in probes]
             return await super().score(await self.batcher.ask(jobs), **options)
 
-    guarded = wrap(local(answers=["fine"]), Guard.of([VIOLENCE], Batched(), sinks=()))
+        async def __aexit__(self, *_error: Any) -> None:
+            await self.batcher.aclose()
+
     asked = [f"{BAD} {n}" if n % 2 else f"hi {n}" for n in range(20)]
-    answers = [m.text for m in await guarded.abatch(asked)]
+    async with Guard.of([VIOLENCE], Batched(), sinks=()) as guard:
+        guarded = wrap(local(answers=["fine"]), guard)
+        answers = [m.text for m in await guarded.abatch(asked)]
 
     assert answers == ["fine", REFUSAL] * 10
     assert max(sizes) >= 10
