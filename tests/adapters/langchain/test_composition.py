@@ -334,7 +334,7 @@ async def test_c8_calls_at_a_time_are_judged_together(local: Any) -> None:
             jobs = [Job(probe, 1, options["deadline"]) for probe in probes]
             return await super().score(await self.batcher.ask(jobs), **options)
 
-        async def __aexit__(self, *_error: Any) -> None:
+        async def __aexit__(self, *_error: object) -> None:
             await self.batcher.aclose()
 
     asked = [f"{BAD} {n}" if n % 2 else f"hi {n}" for n in range(20)]
