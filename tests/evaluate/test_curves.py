@@ -78,10 +78,10 @@ def test_a_rate_that_the_rows_cannot_show_is_not_reported() -> None:
 def test_how_much_each_row_moves_the_areas_adds_up_to_nothing(
     rows: list[tuple[int, float]],
 ) -> None:
-    label, score = arrays(rows)
+    tally = curves.Tally.of(*arrays(rows))
 
-    assert curves.prc_influence(label, score).mean() == pytest.approx(0, abs=1e-9)
-    assert curves.roc_influence(label, score).mean() == pytest.approx(0, abs=1e-9)
+    for moved in (curves.prc_influence(tally), curves.roc_influence(tally)):
+        assert np.average(moved, weights=tally.rows) == pytest.approx(0, abs=1e-9)
 
 
 def figure_coverage(

@@ -160,6 +160,8 @@ def test_what_is_wrong_is_told_with_file_and_line_and_without_text(
         (Columns(), "columns there are: text, bad"),
         (Columns(labels={"harassment": "rude"}, harmful="bad"), "labelled in a column 'rude'"),
         (Columns(labels={"harasment": "bad"}), "no policy 'harasment' is judged here"),
+        (Columns(harmful="bad", response="answer"), "--response: no row has a column 'answer'"),
+        (Columns(harmful="bad", source="where"), "--source: no row has a column 'where'"),
     ],
 )
 def test_rows_without_the_labels_asked_for_are_refused_before_any_is_judged(

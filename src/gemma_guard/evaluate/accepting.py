@@ -14,12 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
+from gemma_guard.errors import UsageError
 from gemma_guard.evaluate import recipe
 from gemma_guard.evaluate.candidates import Candidate, candidate
 from gemma_guard.evaluate.evaluating import Order, Progress, evaluate
 from gemma_guard.evaluate.measures import REQUEST, measures
 from gemma_guard.evaluate.results import Run
-from gemma_guard.evaluate.rows import Row, read
+from gemma_guard.evaluate.rows import Row, mapped, read, survey
 from gemma_guard.packs import default
 from gemma_guard.prompt import CONTROLS, TEMPLATES
 from gemma_guard.schema import dump
@@ -118,10 +119,23 @@ def accept(
     watched: Watched,
 ) -> Accepted:
     """Judge the rows with every template, and some of them by the recipe too."""
+    _refuse_unready(weights, order)
     example = _example(weights)
     stages = {row.stage for row in read(order.paths, order.columns)}
     fitting = [name for name, each in TEMPLATES.items() if stages <= set(each.forms)]
     return Accepted(example, tuple(_tried(weights, n, order, folder, watched) for n in fitting))
+
+
+def _refuse_unready(weights: Weights, order: Order) -> None:
+    """Raise `UsageError` for what can be told before minutes of loading."""
+    needed = ("config.json", "tokenizer.json", "*.safetensors")
+    if lacking := [name for name in needed if not any(weights.folder.glob(name))]:
+        raise UsageError(
+            f"{weights.folder}: no {', no '.join(lacking)}; a folder with {', '.join(needed)} is"
+            " needed, as the Hub has it"
+        )
+    policies = [policy.name for policy in default().policies]
+    survey(order.paths, mapped(order.columns, policies), policies)
 
 
 def _example(weights: Weights) -> float:

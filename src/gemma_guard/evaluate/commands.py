@@ -112,7 +112,9 @@ def try_out(
         from gemma_guard.evaluate import rows, trying
 
         candidate = _candidate(config, scorer, route)
-        texts = rows.read([file], rows.Columns(text, response, harmful=""))
+        columns = rows.Columns(text, response, harmful="")
+        rows.refuse_absent([file], columns)
+        texts = rows.read([file], columns)
         tried = asyncio.run(trying.try_out(candidate, texts, concurrency=concurrency))
         show(tried.report())
         for one in tried.caught:

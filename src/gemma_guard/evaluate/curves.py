@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from gemma_guard.evaluate.intervals import NOTHING, Interval, effective
-from gemma_guard.evaluate.results import Codes, Floats
+from gemma_guard.evaluate.results import Codes, Flags, Floats, Numbers
 
 DRAWS = 1_000
 ENOUGH_ALARMS = 5  # of a rate that is to be estimated, so many must be seen at least
@@ -29,6 +29,29 @@ class BestF1:
     threshold: float
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Rows of the same label and score once, with how many they are: often far fewer."""
+
+    label: Codes
+    score: Floats
+    rows: Numbers
+
+    @classmethod
+    def of(cls, label: Codes, score: Floats) -> Tally:
+        """The figures of a tally are those of its rows."""
+        found, hits = np.unique(score[label == 1], return_counts=True)
+        clean, others = np.unique(score[label == 0], return_counts=True)
+        labels = np.repeat(np.array([1, 0], np.int8), (len(found), len(clean)))
+        return cls(labels, np.concatenate((found, clean)), np.concatenate((hits, others)))
+
+    def standard_error(self, influence: Floats) -> float:
+        """Of a figure that each row moves by its `influence`."""
+        apart = influence - np.average(influence, weights=self.rows)
+        variance = np.average(apart * apart, weights=self.rows)
+        return math.sqrt(variance / self.rows.sum())
+
+
 def has_both(label: Codes) -> bool:
     """Whether there are violations and rows without one."""
     return bool((label == 1).any() and (label == 0).any())
@@ -38,32 +61,34 @@ def au_prc(label: Codes, score: Floats) -> Interval:
     """Average precision."""
     if not has_both(label):
         return NOTHING
-    value = float(average_precision_score(label, score))
-    return effective(value, standard_error(prc_influence(label, score)), size=_rarer(label))
+    tally = Tally.of(label, score)
+    value = average_precision_score(tally.label, tally.score, sample_weight=tally.rows)
+    error = tally.standard_error(prc_influence(tally))
+    return effective(float(value), error, size=_rarer(label))
 
 
 def auroc(label: Codes, score: Floats) -> Interval:
     """The share of pairs, one violation and one row without, that the score puts in order."""
     if not has_both(label):
         return NOTHING
-    value = float(roc_auc_score(label, score))
-    return effective(value, standard_error(roc_influence(label, score)), size=_rarer(label))
+    tally = Tally.of(label, score)
+    value = roc_auc_score(tally.label, tally.score, sample_weight=tally.rows)
+    error = tally.standard_error(roc_influence(tally))
+    return effective(float(value), error, size=_rarer(label))
 
 
 def _rarer(label: Codes) -> int:
     return int(min((label == 1).sum(), (label == 0).sum()))
 
 
-def standard_error(influence: Floats) -> float:
-    """Of a figure whose rows have this `influence`."""
-    return float(influence.std() / math.sqrt(len(influence)))
-
-
 def best_f1(label: Codes, score: Floats) -> BestF1 | None:
     """None where there is nothing to find."""
     if not has_both(label):
         return None
-    precision, recall, thresholds = precision_recall_curve(label, score)
+    tally = Tally.of(label, score)
+    precision, recall, thresholds = precision_recall_curve(
+        tally.label, tally.score, sample_weight=tally.rows
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         f1 = np.nan_to_num(2 * precision * recall / (precision + recall))[:-1]
     best = int(f1.argmax())
@@ -85,7 +110,7 @@ def recall_at(label: Codes, score: Floats, rate: float) -> Interval | None:
     allowed = min(int(rate * len(clean) + 1e-9), len(clean) - 1)
     draw, size = np.random.default_rng(0), len(found)
     places = draw.binomial(len(clean), rate, DRAWS) + draw.random(DRAWS) - 1
-    recalls = _above(found, np.interp(places, np.arange(len(clean)), clean))
+    recalls = _above(found, _between(clean, places))
     caught = _steadied(recalls, size) * size
     low, high = np.quantile(draw.beta(caught + 0.5, size - caught + 0.5), (0.025, 0.975))
     value = float(_above(found, clean[allowed : allowed + 1])[0])
@@ -118,11 +143,22 @@ def _above(ascending: Floats, thresholds: Floats) -> Floats:
     return share
 
 
-def prc_influence(label: Codes, score: Floats) -> Floats:
+def _between(values: Floats, places: Floats) -> Floats:
+    """`values` at `places` between them, the nearest end beyond."""
+    inside = np.clip(places, 0, len(values) - 1)
+    left = inside.astype(np.int64)
+    right = np.minimum(left + 1, len(values) - 1)
+    found: Floats = values[left] + (values[right] - values[left]) * (inside - left)
+    return found
+
+
+def prc_influence(tally: Tally) -> Floats:
     """How much each row moves the average precision, by the formula above."""
-    values, place = np.unique(-score, return_inverse=True)
-    rows, size = np.bincount(place, minlength=len(values)), len(label)
-    hits = np.bincount(place, weights=label, minlength=len(values))
+    label = tally.label
+    values, place = np.unique(-tally.score, return_inverse=True)
+    rows = np.bincount(place, weights=tally.rows, minlength=len(values))
+    hits = np.bincount(place, weights=label * tally.rows, minlength=len(values))
+    size = tally.rows.sum()
     prevalence = hits.sum() / size
     a, b = np.cumsum(hits) / size, np.cumsum(rows) / size
     area = float((hits * a / b).sum() / size / prevalence)
@@ -132,22 +168,23 @@ def prc_influence(label: Codes, score: Floats) -> Floats:
     return moved
 
 
-def roc_influence(label: Codes, score: Floats) -> Floats:
+def roc_influence(tally: Tally) -> Floats:
     """How much each row moves the area under the ROC curve."""
-    is_found = label == 1
-    found, clean = np.sort(score[is_found]), np.sort(score[~is_found])
-    moved = np.empty(len(label))
-    beaten = _rank(clean, score[is_found])
-    beating = 1 - _rank(found, score[~is_found])
-    prevalence = len(found) / len(label)
-    moved[is_found] = (beaten - beaten.mean()) / prevalence
-    moved[~is_found] = (beating - beating.mean()) / (1 - prevalence)
+    is_found = tally.label == 1
+    moved = np.empty(len(tally.label))
+    beaten = _rank(tally, ~is_found, tally.score[is_found])
+    beating = 1 - _rank(tally, is_found, tally.score[~is_found])
+    hits, others = tally.rows[is_found], tally.rows[~is_found]
+    prevalence = hits.sum() / tally.rows.sum()
+    moved[is_found] = (beaten - np.average(beaten, weights=hits)) / prevalence
+    moved[~is_found] = (beating - np.average(beating, weights=others)) / (1 - prevalence)
     return moved
 
 
-def _rank(ascending: Floats, scores: Floats) -> Floats:
-    """The share of `ascending` below each score; ties count half."""
-    below = np.searchsorted(ascending, scores, side="left")
-    upto = np.searchsorted(ascending, scores, side="right")
-    share: Floats = (below + upto) / 2 / len(ascending)
+def _rank(tally: Tally, among: Flags, scores: Floats) -> Floats:
+    """The share of the rows `among` the tally below each score; ties count half."""
+    ascending, upto = tally.score[among], np.append(0, np.cumsum(tally.rows[among]))
+    left = upto[np.searchsorted(ascending, scores, side="left")]
+    right = upto[np.searchsorted(ascending, scores, side="right")]
+    share: Floats = (left + right) / 2 / upto[-1]
     return share

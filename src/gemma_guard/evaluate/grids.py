@@ -61,7 +61,7 @@ def headline(run: Run) -> Iterator[str]:
     yield f"{subject.judge}, route {subject.route} of {subject.origin}"
     yield f"{', '.join(subject.files)}: {len(run):,} rows, {int(run.is_judged.sum()):,} judged"
     for cause, rows in sorted(run.causes.items()):
-        yield f"not judged, and in no figure: {rows:,} rows: {cause}"
+        yield f"not judged, and in no figure: {rows:,} row{'' if rows == 1 else 's'}: {cause}"
     if subject.unvalidated:
         yield f"unvalidated, for want of a calibration: {', '.join(subject.unvalidated)}"
     took = latency(run)

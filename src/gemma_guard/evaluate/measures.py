@@ -107,9 +107,10 @@ class Group:
 
 def groups(run: Run) -> Iterator[Group]:
     """Whole requests first, then each policy, at each stage where something is labelled."""
-    request = run.request()
     for stage in Stage:
-        yield from _group(run, REQUEST, stage, run.harmful, request)
+        if not run.at(stage).any():
+            continue
+        yield from _group(run, REQUEST, stage, run.harmful, run.request())
         for policy in run.policies:
             yield from _group(run, policy, stage, run.label[policy], run.violation[policy])
 
@@ -199,11 +200,12 @@ def _slices(run: Run) -> Iterator[Slice]:
 
 
 def _kinds(run: Run, labelled: Flags) -> Iterator[tuple[str, Flags]]:
-    sizes = np.bincount(run.source[labelled], minlength=len(run.sources))
+    source = run.source
+    sizes = np.bincount(source[labelled], minlength=len(run.sources))
     for code in np.argsort(-sizes, kind="stable")[:MOST_SOURCES]:
         if sizes[code]:
-            yield f"{run.sources[code]}", labelled & (run.source == code)
-    place = np.searchsorted(LENGTHS, run.length, side="right")
+            yield f"{run.sources[code]}", labelled & (source == code)
+    place = np.searchsorted(LENGTHS, run.length, side="right").astype(np.int8)
     for i, name in enumerate(_length_names()):
         if (labelled & (place == i)).any():
             yield name, labelled & (place == i)

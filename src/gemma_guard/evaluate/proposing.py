@@ -69,14 +69,16 @@ async def propose(
 
 def report(proposed: Proposed) -> Iterator[RenderableType]:
     """What `tune` prints before the difference."""
-    yield table(_grid(proposed.proposals))
+    if proposed.proposals:
+        yield table(_grid(proposed.proposals))
     for each in proposed.refused:
         yield f"no band for {each.name} at {each.stage}: {each.reason}"
     if any(each.is_indicative for each in proposed.proposals):
         yield f"* fewer than {ENOUGH_VIOLATIONS} violations in a half: indicative only"
     if any(one.missed_at_most for each in proposed.proposals for one in each.chosen):
         yield PROMISE
-    yield "Chosen by one half of the rows; recall and false alarms are those of the other half."
+    if proposed.proposals:
+        yield "Chosen by one half of the rows; recall and false alarms are those of the other half."
 
 
 def _grid(proposals: Iterable[Proposal]) -> Grid:

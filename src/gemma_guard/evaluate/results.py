@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from gemma_guard.evaluate.spilled import Array, Ordered, Spilled
 from gemma_guard.policy import Bands
 from gemma_guard.verdict import Action, Stage
 
@@ -67,23 +67,21 @@ class Subject:
 class Run:
     """Every result of one subject, by column, ordered by row; a violation not known is NaN.
 
+    `violation`, `margin`, `label` and `other` are read from disk each time a column is asked for.
     `seconds` is the time it took and `concurrency` how many were judged at once; 0 if it was read
     back.
     """
 
     subject: Subject
-    number: Numbers
     is_output: Flags
     action: Codes
     is_judged: Flags
     harmful: Codes
-    length: Numbers
-    ms: npt.NDArray[np.float32]
-    source: npt.NDArray[np.int32]
     sources: tuple[str, ...]
     violation: Mapping[str, Floats]
     margin: Mapping[str, Floats]
     label: Mapping[str, Codes]
+    other: Mapping[str, Array]
     causes: Mapping[str, int]
     pickers: Mapping[str, int]
     seconds: float = 0.0
@@ -91,7 +89,27 @@ class Run:
 
     def __len__(self) -> int:
         """How many rows."""
-        return len(self.number)
+        return len(self.action)
+
+    @property
+    def number(self) -> Numbers:
+        """Where each row stands in the files."""
+        return self.other["number"]
+
+    @property
+    def length(self) -> Numbers:
+        """How many characters were judged."""
+        return self.other["length"]
+
+    @property
+    def ms(self) -> npt.NDArray[np.float32]:
+        """How long each row took."""
+        return self.other["ms"]
+
+    @property
+    def source(self) -> npt.NDArray[np.int32]:
+        """The place of each row's source among `sources`."""
+        return self.other["source"]
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -105,50 +123,60 @@ class Run:
 
     def request(self) -> Floats:
         """The worst violation of each row among the policies that a judge judges."""
-        judged = [v for policy, v in self.violation.items() if policy in self.subject.judged]
-        if not judged:
-            return np.full(len(self), np.nan)
-        worst: Floats = np.fmax.reduce(judged)
+        worst = np.full(len(self), np.nan)
+        for policy in self.policies:
+            if policy in self.subject.judged:
+                np.fmax(worst, self.violation[policy], out=worst)
         return worst
 
 
+_ROW = {
+    "number": "q",
+    "is_output": "b",
+    "action": "b",
+    "is_judged": "b",
+    "harmful": "b",
+    "length": "q",
+    "ms": "f",
+    "source": "i",
+}
+_BY_POLICY = {"violation": "d", "margin": "d", "label": "b"}
+
+
 class Collected:
-    """Results as they come, in any order: some 20 bytes a row, and 17 for each policy."""
+    """Results as they come, in any order: on disk, but for what is counted."""
 
     def __init__(self, policies: tuple[str, ...]) -> None:
         self.policies = policies
-        self._number = array("l")
-        self._flags = array("b")  # is_output, action, is_judged, harmful of each row
-        self._length = array("l")
-        self._ms = array("f")
-        self._source = array("i")
-        self._by_policy = {p: (array("d"), array("d"), array("b")) for p in policies}
+        by_policy = {f"{n} {p}": code for n, code in _BY_POLICY.items() for p in policies}
+        self._table = Spilled({**_ROW, **by_policy})
         self._sources: dict[str, int] = {}
         self._causes: Counter[str] = Counter()
         self._pickers: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """How many results."""
-        return len(self._number)
+        return len(self._table)
 
     def numbers(self) -> Iterable[int]:
         """The rows taken."""
-        return iter(self._number)
+        return iter(self._table.column("number"))
 
     def take(self, result: Result) -> None:
         """Keep what `result` says."""
-        is_output = result.stage is Stage.OUTPUT
-        self._number.append(result.number)
-        self._flags.extend(
-            (is_output, result.action, not result.cause, _known(result.harmful)),
+        self._table.append(
+            result.number,
+            result.stage is Stage.OUTPUT,
+            result.action,
+            not result.cause,
+            _known(result.harmful),
+            result.length,
+            result.ms,
+            self._sources.setdefault(result.source, len(self._sources)),
+            *(result.violations.get(policy, math.nan) for policy in self.policies),
+            *(result.margins.get(policy, math.nan) for policy in self.policies),
+            *(_known(result.labels.get(policy)) for policy in self.policies),
         )
-        self._length.append(result.length)
-        self._ms.append(result.ms)
-        self._source.append(self._sources.setdefault(result.source, len(self._sources)))
-        for policy, (violations, margins, labels) in self._by_policy.items():
-            violations.append(result.violations.get(policy, math.nan))
-            margins.append(result.margins.get(policy, math.nan))
-            labels.append(_known(result.labels.get(policy)))
         if result.cause:
             self._causes[result.cause] += 1
         if result.picked_by and (result.harmful or any(result.labels.values())):
@@ -156,27 +184,23 @@ class Collected:
 
     def run(self, subject: Subject, *, seconds: float = 0.0, concurrency: int = 0) -> Run:
         """Everything taken so far, in the order of the rows."""
-        numbers = np.array(self._number)
-        order = np.argsort(numbers, kind="stable")
-        is_output, action, is_judged, harmful = np.array(self._flags).reshape(-1, 4)[order].T
-        by_policy = {
-            policy: [np.array(column)[order] for column in columns]
-            for policy, columns in self._by_policy.items()
-        }
+        order = np.argsort(self._table.column("number"), kind="stable").astype(np.uint32)
+        row = Ordered(self._table, order, {name: name for name in _ROW})
+        violation, margin, label = (
+            Ordered(self._table, order, {p: f"{name} {p}" for p in self.policies})
+            for name in _BY_POLICY
+        )
         return Run(
             subject,
-            numbers[order],
-            is_output == 1,
-            action,
-            is_judged == 1,
-            harmful,
-            np.array(self._length)[order],
-            np.array(self._ms)[order],
-            np.array(self._source)[order],
+            row["is_output"] == 1,
+            row["action"],
+            row["is_judged"] == 1,
+            row["harmful"],
             tuple(self._sources),
-            {policy: columns[0] for policy, columns in by_policy.items()},
-            {policy: columns[1] for policy, columns in by_policy.items()},
-            {policy: columns[2] for policy, columns in by_policy.items()},
+            violation,
+            margin,
+            label,
+            row,
             dict(self._causes),
             dict(self._pickers),
             seconds,

@@ -92,6 +92,7 @@ def survey(paths: Sequence[Path], columns: Columns, policies: Iterable[str]) -> 
             labelled["harmful", row.harmful] += 1
         labelled.update((policy, label) for policy, label in row.labels.items())
     _refuse_unlabelled(paths, columns, labelled, sorted(policies))
+    refuse_absent(paths, columns)
     return Survey(rows, labelled)
 
 
@@ -133,6 +134,26 @@ def _refuse_unlabelled(
         )
 
 
+def refuse_absent(paths: Sequence[Path], columns: Columns) -> None:
+    """Raise `UsageError` where a column was named for answers or sources and no row has it.
+
+    Otherwise every row would be judged as a prompt, and nobody told.
+    """
+    usual, there = Columns(), _columns(paths)
+    for part in ("response", "source"):
+        column = getattr(columns, part)
+        if column not in {getattr(usual, part), *there} and not _is_anywhere(paths, column):
+            raise UsageError(
+                f"{_named(paths)}: --{part}: no row has a column {column!r}; columns there are:"
+                f" {', '.join(there)}"
+            )
+
+
+def _is_anywhere(paths: Sequence[Path], column: str) -> bool:
+    found = (_found(record.fields, column) for path in paths for record in records(path))
+    return any(value is not None for value in found)
+
+
 def _columns(paths: Sequence[Path]) -> list[str]:
     """The columns of the first row of each file."""
     firsts = (record.fields for path in paths for record in _first(path))
@@ -161,7 +182,9 @@ def _row(fields: Mapping[str, Any], columns: Columns, *, number: int, stem: str)
     text = _text(fields, columns.text)
     if text is None:
         there = ", ".join(_names(fields))
-        raise UsageError(f"no text in a column {columns.text!r}; columns there are: {there}")
+        raise UsageError(
+            f"no text in a column {columns.text!r}; columns there are: {there}. Give --text COLUMN"
+        )
     labels = {policy: _label(fields, column) for policy, column in columns.labels.items()}
     known = {policy: label for policy, label in labels.items() if label is not None}
     harmful = _label(fields, columns.harmful)
@@ -213,5 +236,7 @@ def _label(fields: Mapping[str, Any], column: str) -> int | None:
     if word in _UNLABELLED:
         return None
     if word not in _LABELS:
-        raise UsageError(f"column {column!r}: a label is 0 or 1, true or false, or left empty")
+        raise UsageError(
+            f"column {column!r}: a label is 0 or 1, true or false, yes or no, or left empty"
+        )
     return _LABELS[word]

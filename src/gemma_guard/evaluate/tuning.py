@@ -151,7 +151,8 @@ def _part(
 def _proposed(part: _Part, run: Run, terms: Terms) -> Iterator[Proposal | Refused]:
     label, margin = part.label[~part.is_held_out], part.margin[~part.is_held_out]
     if not (has_both(label) and has_both(part.label[part.is_held_out])):
-        yield Refused(part.name, part.stage, "both parts need violations and rows without one")
+        lacking = "both halves need violations and rows without one (equal texts stay in one half)"
+        yield Refused(part.name, part.stage, lacking)
         return
     prior = terms.prior if terms.prior is not None else float(label.mean())
     try:
