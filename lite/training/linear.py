@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from gemma_guard_lite.lexicon import Piece
 from gemma_guard_lite.ngrams import BITS, char_slots, word_slots
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
@@ -14,13 +16,14 @@ ITERATIONS = 60
 _TOP = 127
 
 
-def matrix(pieces: list[str]) -> csr_matrix:
-    """One row per text: its hashed n-grams, characters before words."""
+def matrix(pieces: Sequence[Piece]) -> csr_matrix:
+    """One row per piece: the hashed n-grams of its texts, characters before words."""
     slots, values, ends = [], [], [0]
     for piece in pieces:
-        both = char_slots([piece]).slots, word_slots([piece]).slots
+        chars = char_slots(piece)[0]
+        both = chars[chars < 1 << BITS], np.concatenate([word_slots(text) for text in piece])
         for found, offset in zip(both, (0, 1 << BITS), strict=True):
-            slots.append(found + offset)
+            slots.append(found.astype(np.int64) + offset)
             values.append(np.full(len(found), max(1, len(found)) ** -0.5, np.float32))
         ends.append(ends[-1] + len(slots[-1]) + len(slots[-2]))
     shape = (len(pieces), 2 << BITS)

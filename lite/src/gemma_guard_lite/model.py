@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemma_guard_lite.ngrams import HashedNgrams
-from gemma_guard_lite.reader import Reader, Reading, session
+from gemma_guard_lite.encoder import session
+from gemma_guard_lite.lexicon import Lexicon
+from gemma_guard_lite.reader import Reader, Reading
 from gemma_guard_lite.windows import Range
-from gemma_guard_lite.words import WordList
 
 HEADS = ("sexually_explicit", "hate_speech", "harassment", "dangerous_content")
 WEIGHTS = Path(__file__).parent / "weights"
@@ -80,9 +80,9 @@ class Model:
     """Encoder, n-grams and word list, blended per head."""
 
     def __init__(self, folder: Path = WEIGHTS, *, threads: int = 1) -> None:
-        self._ngrams = HashedNgrams.load(folder / "ngrams.npz")
-        self._words = WordList.load(folder / "words.npz")
-        self._reader = Reader(folder, listed=self._words.weights.keys(), threads=threads)
+        self._lexicon = Lexicon.load(folder)
+        listed = self._lexicon.words.weights.keys()
+        self._reader = Reader(folder, listed=listed, threads=threads)
         self._heads = session(folder / "heads.onnx", threads)
         self._answers = session(folder / "answers.onnx", threads)
         constants = json.loads((folder / "lite.json").read_text(encoding="utf-8"))
@@ -107,9 +107,12 @@ class Model:
     def parts(self, reading: Reading) -> Floats:
         """What each part of the judge says of each span: encoder, n-grams, word list."""
         (heads,) = self._heads.run(None, {"features": reading.features})
-        ngrams = self._ngrams.margins(reading.pieces)
-        words = np.array([[self._words.margin(piece)] for piece in reading.pieces], np.float32)
-        return np.concatenate([heads, ngrams, words], axis=1)
+        return np.concatenate([heads, self._lexicon.margins(reading.pieces)], axis=1)
+
+    def forget(self) -> None:
+        """Keep nothing of the texts judged so far."""
+        self._reader.cache.clear()
+        self._lexicon.cache.clear()
 
     def complied(self, answer: Reading, prompt: Reading | None) -> Floats:
         """How much the answer looks like a harmful one, by itself or as the answer to `prompt`."""
