@@ -10,8 +10,10 @@ from html import unescape
 _DRESS = re.compile(
     r"(?P<link>https?://\S+|www\.\S+)"
     r"|(?P<handle>\[(?:USER|URL)\]|(?<!\w)@\w+:?|(?<!\w)RT\b)"
+    r"|(?P<placeholder>\[(?:(?:EMAIL|PHONE|PAYMENT_CARD|IBAN|IP_ADDRESS|API_KEY|PRIVATE_KEY)_\d+"
+    r"|redacted: (?:dangerous_content|harassment|hate_speech|sexually_explicit))\])"
     r"|(?P<entity>&#?\w{2,8};)"
-    r"|(?P<drawl>[^\W\d_]*?([^\W\d_])\5{2,}[^\W\d_]*)"
+    r"|(?P<drawl>[^\W\d_]*?([^\W\d_])\6{2,}[^\W\d_]*)"
     r"|(?P<word>[\w@$!|+]*[\d@$!|+][\w@$!|+]*)"
 )
 _LEET = str.maketrans("013456789@$!|+", "oieasbtbgasilt")
@@ -115,6 +117,7 @@ def _is_known(word: str, known: Container[str]) -> bool:
 _RULES: dict[str, Callable[[str, Container[str]], str]] = {
     "link": _blank,
     "handle": _blank,
+    "placeholder": _blank,
     "entity": _decoded,
     "drawl": _clipped,
     "word": unmasked,
