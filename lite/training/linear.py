@@ -21,9 +21,10 @@ def matrix(pieces: Sequence[Piece]) -> csr_matrix:
     slots, values, ends = [], [], [0]
     for piece in pieces:
         chars = char_slots(piece)[0]
-        both = chars[chars < 1 << BITS], np.concatenate([word_slots(text) for text in piece])
+        words = np.concatenate([word_slots(text) for text in piece])
+        both = chars[chars < 1 << BITS], words[words < 1 << BITS]
         for found, offset in zip(both, (0, 1 << BITS), strict=True):
-            slots.append(found.astype(np.int64) + offset)
+            slots.append(found + offset)
             values.append(np.full(len(found), max(1, len(found)) ** -0.5, np.float32))
         ends.append(ends[-1] + len(slots[-1]) + len(slots[-2]))
     shape = (len(pieces), 2 << BITS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -18,7 +18,7 @@ Piece: TypeAlias = tuple[str, ...]
 """What a span reads: one text, or several sentences that count as one."""
 _CACHED = 4 * 1024**2
 _SIZE = 1_000
-"""Bytes of one sentence, as a rule: two rows of sums and a dozen words."""
+"""Bytes of one sentence, as a rule: a row of sums and a dozen words."""
 _Said: TypeAlias = tuple[Sums, Found]
 
 
@@ -38,23 +38,18 @@ class Lexicon:
 
     def margins(self, pieces: Sequence[Piece]) -> NDArray[np.float32]:
         """One row per piece: a margin per head by the n-grams, one by the word list."""
-        said = self._said(tuple(dict.fromkeys(text for piece in pieces for text in piece)))
-        each = [[said[text] for text in piece] for piece in pieces]
-        sums = Sums.together([[one for one, _ in piece] for piece in each])
-        words = [[self.words.together([found for _, found in piece])] for piece in each]
-        return np.concatenate([self.ngrams.margins(sums), np.array(words, np.float32)], axis=1)
+        said = self._said(dict.fromkeys(text for piece in pieces for text in piece))
+        rows = np.array([said[text][0] for piece in pieces for text in piece])
+        sums = np.add.reduceat(rows, np.cumsum([0, *map(len, pieces[:-1])]))
+        words = [self.words.together([said[text][1] for text in piece]) for piece in pieces]
+        both = self.ngrams.margins(sums), np.array(words, np.float32)[:, None]
+        return np.concatenate(both, axis=1)
 
-    def _said(self, texts: Sequence[str]) -> dict[str, _Said]:
+    def _said(self, texts: Iterable[str]) -> dict[str, _Said]:
         keys = {text: self.cache.key(text.encode("utf-8", "surrogatepass")) for text in texts}
-        said = {text: self.cache.get(key) for text, key in keys.items()}
-        new = [text for text, known in said.items() if known is None]
-        read = self._read(new)
-        for text, found in read.items():
-            self.cache.put(keys[text], found, _SIZE)
-        return {text: known for text, known in said.items() if known is not None} | read
-
-    def _read(self, texts: Sequence[str]) -> dict[str, _Said]:
-        if not texts:
-            return {}
-        sums = self.ngrams.sums(texts)
-        return {text: (sums[row], self.words.found(text)) for row, text in enumerate(texts)}
+        said = {text: one for text, key in keys.items() if (one := self.cache.get(key))}
+        new = [text for text in keys if text not in said]
+        for text, row in zip(new, self.ngrams.sums(new) if new else (), strict=True):
+            said[text] = row.copy(), self.words.found(text)
+            self.cache.put(keys[text], said[text], _SIZE)
+        return said

@@ -19,33 +19,13 @@ _WORD = re.compile(r"\w+")
 _SPACES = re.compile(r"\s")
 _NOWHERE = 1 << BITS
 """A slot that says nothing, for what would reach past the end of a text."""
-Counts: TypeAlias = NDArray[np.int64]
+Slots: TypeAlias = NDArray[np.int64]
+Sums: TypeAlias = NDArray[np.int64]
+"""A row per text: what the table of characters says for each head and how often, then of words."""
 Table: TypeAlias = NDArray[np.int8]
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """What the tables say of some texts in all: one row per text, the last column how often."""
-
-    chars: Counts
-    words: Counts
-
-    def __getitem__(self, row: int) -> Sums:
-        """Those of one text."""
-        return Sums(self.chars[row], self.words[row])
-
-    @classmethod
-    def together(cls, pieces: Sequence[Sequence[Sums]]) -> Sums:
-        """One row per piece: the texts of a piece count as one, n-grams across them left out."""
-        chars = [sum((one.chars for one in piece), start=_NONE) for piece in pieces]
-        words = [sum((one.words for one in piece), start=_NONE) for piece in pieces]
-        return cls(np.stack(chars), np.stack(words))
-
-
-_NONE = np.zeros(6, np.int64)
-
-
-def char_slots(texts: Sequence[str]) -> tuple[Counts, Counts]:
+def char_slots(texts: Sequence[str]) -> tuple[Slots, Slots]:
     """The slots of every run of 3 to 5 characters of the lower-case texts, none across two texts.
 
     One row per order, one column per character that a run begins with; and where each text begins.
@@ -63,15 +43,15 @@ def char_slots(texts: Sequence[str]) -> tuple[Counts, Counts]:
     return slots, ends - sizes
 
 
-def word_slots(text: str) -> Counts:
-    """The slot of every word and every pair of neighbouring words."""
+def word_slots(text: str) -> Slots:
+    """The slot of every word and every pair of neighbouring words, then the one that is silent."""
     words = [word.encode() for word in _WORD.findall(text.lower())]
     hashed = [crc32(word) for word in words]
     pairs = [crc32(b" " + second, first) for first, second in zip(hashed, words[1:], strict=False)]
-    return np.array([*hashed, *pairs], np.int64) >> (32 - BITS)
+    return np.array([*(each >> (32 - BITS) for each in (*hashed, *pairs)), _NOWHERE])
 
 
-def _rolled(codes: NDArray[np.uint64], count: int) -> Counts:
+def _rolled(codes: NDArray[np.uint64], count: int) -> Slots:
     """One row per order, the shortest first; each rolls over as many characters as it has."""
     rolled = np.repeat(np.array(_ORDERS, np.uint64)[:, None], count, axis=1)
     for offset in range(_ORDERS[-1]):
@@ -99,21 +79,20 @@ class HashedNgrams:
             return cls(chars, words, arrays["scale"], arrays["bias"])
 
     def sums(self, texts: Sequence[str]) -> Sums:
-        """What the tables say of each of `texts`."""
+        """What the tables say of each of `texts`; rows may be added, to count as one text."""
         slots, starts = char_slots(texts)
         chars = np.add.reduceat(self.chars.take(slots, 0), starts, 1, np.int64).sum(0)
-        words = [self.words.take(word_slots(text), 0).sum(0, np.int64) for text in texts]
-        return Sums(chars, np.stack(words))
+        runs = [word_slots(text) for text in texts]
+        starts = np.cumsum([0, *map(len, runs[:-1])])
+        words = self.words.take(np.concatenate(runs), 0)
+        return np.concatenate([chars, np.add.reduceat(words, starts, 0, np.int64)], axis=1)
 
     def margins(self, sums: Sums) -> NDArray[np.float32]:
         """One row per row, one margin per head, the same however long a text is."""
-        margins: NDArray[np.float32] = (_pull(sums.chars) + _pull(sums.words)) * self.scale
-        return margins + self.bias
-
-
-def _pull(sums: Counts) -> NDArray[np.float32]:
-    pull: NDArray[np.float64] = sums[:, :-1] / np.sqrt(np.maximum(1, sums[:, -1:]))
-    return pull.astype(np.float32)
+        each = sums.reshape(len(sums), 2, -1)
+        pulls = each[..., :-1] / np.sqrt(np.maximum(1, each[..., -1:]))
+        margins: NDArray[np.float32] = pulls.sum(1).astype(np.float32) * self.scale + self.bias
+        return margins
 
 
 def _counting(table: Table) -> Table:

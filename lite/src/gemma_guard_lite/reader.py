@@ -22,6 +22,7 @@ from gemma_guard_lite.windows import Range, spans, units
 Floats = NDArray[np.float32]
 MOST_WINDOWS = 2_048
 _CACHED = 16 * 1024**2
+_PAIR = 2
 
 
 class TooLong(Exception):
@@ -55,14 +56,6 @@ class Reading:
         return self.features[:1]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Some tokens as one: their features, and the ranges that were read alone."""
-
-    features: Floats
-    ranges: tuple[Range, ...]
-
-
 class Reader:
     """Tokenizer and encoder. What a sentence gives is the same in any company, and kept a while."""
 
@@ -86,13 +79,8 @@ class Reader:
         planned = units(judged.text, tokens.offsets)
         if len(planned) > MOST_WINDOWS:
             raise TooLong(f"{len(planned)} windows, and {MOST_WINDOWS} is the most it reads")
-        read = self._features([tokens.ids[slice(*unit)] for unit in planned], before_each)
-        found = {
-            _inside(unit, span): Span(row, (_inside(unit, span),))
-            for unit, rows in zip(planned, read, strict=True)
-            for span, row in zip(spans(unit[1] - unit[0] + 2), rows, strict=True)
-        }
-        return _reading(judged, tokens, _with_joined(found, planned, (0, len(tokens.ids))))
+        read = self._features([tokens.ids[start:end] for start, end in planned], before_each)
+        return _reading(judged, tokens, planned, read)
 
     def _features(
         self, sentences: Sequence[Sequence[int]], before_each: Callable[[], None]
@@ -109,35 +97,43 @@ class Reader:
         return [known[key] for key in keys]
 
 
+def _reading(
+    judged: Plain, tokens: Tokens, planned: Sequence[Range], read: Sequence[Floats]
+) -> Reading:
+    """The whole text first, then neighbouring units together, then what was read alone."""
+    whole = (0, len(tokens.ids))
+    ranges = (_inside(unit, span) for unit in planned for span in spans(unit[1] - unit[0] + 2))
+    rows = {each: row for row, each in enumerate(ranges)}
+    apart = [unit for unit in planned if unit != whole] or planned
+    alone = [each for each in rows if each != whole]
+    pairs = list(pairwise(apart)) if len(apart) > _PAIR else []
+    found = [(whole,) if whole in rows else tuple(apart), *pairs, *((each,) for each in alone)]
+    values = np.concatenate(read)
+    joined = _whole_and_pairs(values[[rows[unit] for unit in apart]], apart)[: 1 + len(pairs)]
+    if whole in rows:
+        joined[0] = values[rows[whole]]
+    inside = {each: _characters(judged, tokens, each) for each in {whole, *apart, *alone}}
+    return Reading(
+        np.concatenate([joined, values[[rows[each] for each in alone]]]),
+        tuple(tuple(judged.text[slice(*inside[each])] for each in piece) for piece in found),
+        tuple(judged.original(inside[piece[0]][0], inside[piece[-1]][1]) for piece in found),
+    )
+
+
 def _inside(unit: Range, span: Range) -> Range:
     """A span of a unit, counted in the text: the unit's own tokens start after its mark."""
     start, end = unit
     return max(start + span[0] - 1, start), min(start + span[1] - 1, end)
 
 
-def _with_joined(found: dict[Range, Span], planned: list[Range], whole: Range) -> dict[Range, Span]:
-    """The whole text first, then what was read, then neighbouring units together."""
-    units_ = [unit for unit in planned if unit != whole] or planned
-    pairs = {(a[0], b[1]): _joined(found, (a, b)) for a, b in pairwise(units_)}
-    first = found[whole] if whole in found else _joined(found, units_)
-    return {whole: Span(first.features, tuple(units_))} | pairs | found
-
-
-def _joined(found: dict[Range, Span], ranges: Sequence[Range]) -> Span:
-    """Several units as one, longer ones counting more."""
-    lengths = np.array([end - start + 2 for start, end in ranges], np.float32)
-    rows = np.stack([found[each].features for each in ranges])
-    mean: Floats = np.einsum("u,uf->f", lengths / lengths.sum(), rows)
-    return Span(mean, tuple(ranges))
-
-
-def _reading(judged: Plain, tokens: Tokens, found: dict[Range, Span]) -> Reading:
-    ranges = {each for span in found.values() for each in (*span.ranges,)}
-    inside = {each: _characters(judged, tokens, each) for each in ranges | found.keys()}
-    texts = {each: judged.text[slice(*inside[each])] for each in ranges}
-    pieces = tuple(tuple(texts[each] for each in span.ranges) for span in found.values())
-    places = tuple(judged.original(*inside[each]) for each in found)
-    return Reading(np.stack([span.features for span in found.values()]), pieces, places)
+def _whole_and_pairs(units_: Floats, ranges: Sequence[Range]) -> Floats:
+    """All units as one, then each with the next; longer ones count more."""
+    lengths = np.array([[end - start + 2] for start, end in ranges], np.float32)
+    weighted = units_ * lengths
+    pairs = (weighted[:-1] + weighted[1:]) / (lengths[:-1] + lengths[1:])
+    every = weighted.sum(0, keepdims=True) / lengths.sum()
+    joined: Floats = np.concatenate([every, pairs])
+    return joined
 
 
 def _is_word(piece: str) -> bool:
