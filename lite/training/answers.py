@@ -81,9 +81,9 @@ class Judge:
         self, answers: np.ndarray, prompts: np.ndarray, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(by the answer alone, with its prompt), one row per row."""
-        alone = margins(self.alone, alone_spans(answers), rows)
         pairs = alone_spans(together(self.lens, answers, prompts))
-        return alone, (alone + margins(self.paired, pairs, rows)) / 2
+        alone = margins(self.alone, alone_spans(answers), rows)
+        return alone, margins(self.paired, pairs, rows)
 
 
 def save_judge(judge: Judge, path: Path, *, width: int) -> None:
@@ -91,14 +91,11 @@ def save_judge(judge: Judge, path: Path, *, width: int) -> None:
     graph = Graph()
     graph.constant("lens.mean", judge.lens.mean)
     graph.constant("lens.matrix", judge.lens.matrix)
-    graph.constant("half", np.array(0.5, np.float32))
     asked, said = (_through(graph, source) for source in ("prompt", "answer"))
     agreed = graph.node("Mul", [asked, said], "agreed")
     joined = graph.node("Concat", ["answer", asked, agreed], "joined", axis=-1)
-    alone = add_net(graph, "answer", "alone", judge.alone)
-    paired = add_net(graph, joined, "paired", judge.paired)
-    both = graph.node("Add", [alone, paired], "both")
-    graph.node("Mul", [both, "half"], "together")
+    add_net(graph, "answer", "alone", judge.alone)
+    add_net(graph, joined, "together", judge.paired)
     inputs = {"answer": width, "prompt": width}
     save(graph, path, inputs=inputs, outputs=("alone", "together"))
 

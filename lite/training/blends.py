@@ -28,8 +28,8 @@ def of_any(_head: int) -> list[int]:
 
 
 def of_output(head: int) -> list[int]:
-    """Input judge on the answer and on the prompt; answer nets (this harm, any harm)."""
-    return [head, 4 + head, 8 + head, 8 + ANY]
+    """Input judge on the answer and on the prompt; answer nets, alone and with the prompt."""
+    return [head, 4 + head, 8 + head, 8 + ANY, 8 + PARTS + head, 8 + PARTS + ANY]
 
 
 def of_answer(head: int) -> list[int]:

@@ -12,9 +12,7 @@ import numpy as np
 from gemma_guard_lite.lexicon import Piece
 from gemma_guard_lite.reader import Reader
 from gemma_guard_lite.words import WordList
-
-LONGEST = 1_600
-"""Characters of a text used in training: two windows or so."""
+from lessons import LONGEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,17 @@
-"""How far each activation of the encoder reaches: the fixed scales of its int8 form.
-
-`python scales.py DATA` measures them on sentences of the training texts and writes scales.json.
-"""
+"""How far each activation of the encoder reaches: the fixed scales of its int8 form."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from gemma_guard_lite.encoder import Inputs, laid_out
-from gemma_guard_lite.model import WEIGHTS
 from gemma_guard_lite.packs import packs
-from gemma_guard_lite.windows import units
 from graph import Floats, Scale, encoder
 from onnxruntime import InferenceSession, SessionOptions
-from parts import LAYERS, SCALES, minilm
-from table import table
-from tokenizers import Tokenizer
+from parts import LAYERS
+from tuning import FIRST, LAST, Ids, Units
 
 TEXTS = 500
 EVERY = 3
@@ -30,14 +21,11 @@ BEYOND = 0.001
 _STEPS = 255
 
 
-def main() -> None:
-    """Measure and write."""
-    data = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ["GEMMA_GUARD_DATA"])
-    texts = sorted(table(data / "train").texts())
+def scales(weights: Mapping[str, Floats], texts: Sequence[Units]) -> dict[str, Scale]:
+    """Measured on a draw of `texts`."""
     chosen = np.random.default_rng(0).choice(len(texts), TEXTS, replace=False)
-    found = reached([texts[row] for row in chosen])
-    scales = {name: scale(values) for name, values in found.items()}
-    SCALES.write_text(json.dumps(scales, indent=1) + "\n", encoding="utf-8")
+    read = [[FIRST, *unit, LAST] for row in chosen for unit in texts[row]]
+    return {name: scale(values) for name, values in reached(weights, read).items()}
 
 
 def scale(values: Floats) -> Scale:
@@ -47,14 +35,13 @@ def scale(values: Floats) -> Scale:
     return step, round(-min(low, 0.0) / step)
 
 
-def reached(texts: list[str]) -> dict[str, Floats]:
-    """What every product of the encoder in floats multiplies, read sentence by sentence."""
+def reached(weights: Mapping[str, Floats], sentences: Sequence[Ids]) -> dict[str, Floats]:
+    """What every product of the encoder in floats multiplies while it reads `sentences`."""
     options = SessionOptions()
     options.intra_op_num_threads = 1
-    made = encoder(minilm(), layers=LAYERS, scales=None).SerializeToString()
+    made = encoder(weights, layers=LAYERS, scales=None).SerializeToString()
     session, found = InferenceSession(made, options), defaultdict(list)
     names = [output.name for output in session.get_outputs() if output.name != "features"]
-    sentences = _sentences(texts)
     for pack in packs([len(sentence) for sentence in sentences]):
         inputs = laid_out(pack, sentences)
         for name, values in zip(names, session.run(names, inputs), strict=True):
@@ -65,20 +52,3 @@ def reached(texts: list[str]) -> dict[str, Floats]:
 def _read(inputs: Inputs) -> np.ndarray:
     """Which tokens of the grid are no padding."""
     return inputs["ids"] != 0
-
-
-def _sentences(texts: list[str]) -> list[list[int]]:
-    tokenizer = Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    first, last = (tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
-    found = []
-    for text in texts:
-        encoding = tokenizer.encode(text, add_special_tokens=False)
-        ranges = units(text, encoding.offsets)
-        found += [[first, *encoding.ids[start:end], last] for start, end in ranges]
-    return found
-
-
-if __name__ == "__main__":
-    main()

@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 FILES = (
     "answers.onnx",
     "encoder.onnx",
-    "heads.onnx",
+    "heads.npz",
     "lite.json",
     "ngrams.npz",
     "tokenizer.json",
@@ -76,6 +76,26 @@ class Blend:
         return stretched
 
 
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Five lines through the encoder's features: one per harm, one for any."""
+
+    weight: Floats
+    bias: Floats
+
+    @classmethod
+    def load(cls, path: Path) -> Heads:
+        """Read arrays, never pickles."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(arrays["weight"], arrays["bias"])
+
+    def margins(self, features: Floats) -> Floats:
+        """One row per row of `features`, one column per head."""
+        # einsum without BLAS: the same sum whatever library and thread count numpy has
+        found: Floats = np.einsum("sf,hf->sh", features, self.weight) + self.bias
+        return found
+
+
 class Model:
     """Encoder, n-grams and word list, blended per head."""
 
@@ -83,30 +103,30 @@ class Model:
         self._lexicon = Lexicon.load(folder)
         listed = self._lexicon.words.weights.keys()
         self._reader = Reader(folder, listed=listed, threads=threads)
-        self._heads = session(folder / "heads.onnx", threads)
+        self._heads = Heads.load(folder / "heads.npz")
         self._answers = session(folder / "answers.onnx", threads)
         constants = json.loads((folder / "lite.json").read_text(encoding="utf-8"))
         self._blends = {name: Blend.of(blend) for name, blend in constants["blends"].items()}
 
     def prompt(self, text: str, *, tick: Tick = _no_tick) -> Judgement:
         """Judge a text that asks. `tick` runs before each window and may raise."""
-        reading = self._reader.read(text, before_each=tick)
+        reading = self.read(text, tick=tick)
         return self._judged(self._raw(reading), reading, "input")
 
     def answer(self, text: str, prompt: str | None, *, tick: Tick = _no_tick) -> Judgement:
         """Judge a text that answers, in the light of `prompt` where there is one."""
-        reading = self._reader.read(text, before_each=tick)
+        reading = self.read(text, tick=tick)
         if prompt is None:
             parts = _side_by_side(self._raw(reading), self.complied(reading, None))
             return self._judged(self._blends["answer"].raw(parts), reading, "answer")
-        asked = self._reader.read(prompt, before_each=tick)
+        asked = self.read(prompt, tick=tick)
         whole = (self._raw(asked).max(0), self.complied(reading, asked))
         parts = _side_by_side(self._raw(reading), *whole)
         return self._judged(self._blends["output"].raw(parts), reading, "output")
 
     def parts(self, reading: Reading) -> Floats:
         """What each part of the judge says of each span: encoder, n-grams, word list."""
-        (heads,) = self._heads.run(None, {"features": reading.features})
+        heads = self._heads.margins(reading.features)
         return np.concatenate([heads, self._lexicon.margins(reading.pieces)], axis=1)
 
     def forget(self) -> None:
@@ -119,8 +139,12 @@ class Model:
         asked = answer if prompt is None else prompt
         inputs = {"answer": answer.gist, "prompt": asked.gist}
         alone, together = self._answers.run(None, inputs)
-        found: Floats = alone if prompt is None else together
+        found: Floats = alone if prompt is None else np.concatenate([alone, together], axis=1)
         return found
+
+    def read(self, text: str, *, tick: Tick = _no_tick) -> Reading:
+        """The spans of a text and what the encoder makes of them."""
+        return self._reader.read(text, before_each=tick)
 
     def _raw(self, reading: Reading) -> Floats:
         return self._blends["input"].raw(self.parts(reading))
