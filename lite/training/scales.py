@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from gemma_guard_lite.encoder import Inputs, laid_out
+from gemma_guard_lite.encoder import laid_out
 from gemma_guard_lite.model import WEIGHTS
 from gemma_guard_lite.packs import packs
 from gemma_guard_lite.windows import units
@@ -48,36 +48,32 @@ def scale(values: Floats) -> Scale:
 
 
 def reached(texts: list[str]) -> dict[str, Floats]:
-    """What every product of the encoder in floats multiplies, read sentence by sentence."""
+    """What every product of the encoder in floats multiplies; padding does not count.
+
+    The mark does: it reaches further than any word, and every sentence attends to it.
+    """
     options = SessionOptions()
     options.intra_op_num_threads = 1
     made = encoder(minilm(), layers=LAYERS, scales=None).SerializeToString()
     session, found = InferenceSession(made, options), defaultdict(list)
     names = [output.name for output in session.get_outputs() if output.name != "features"]
-    sentences = _sentences(texts)
+    tokenizer = Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
+    sentences, mark = _sentences(texts, tokenizer), tokenizer.token_to_id("[CLS]")
     for pack in packs([len(sentence) for sentence in sentences]):
-        inputs = laid_out(pack, sentences)
+        inputs = laid_out(pack, sentences, mark=mark)
         for name, values in zip(names, session.run(names, inputs), strict=True):
-            found[name].append(values[_read(inputs)][::EVERY])
+            found[name].append(values[inputs["ids"] != 0][::EVERY])
     return {name: np.concatenate(each) for name, each in found.items()}
 
 
-def _read(inputs: Inputs) -> np.ndarray:
-    """Which tokens of the grid are no padding."""
-    return inputs["ids"] != 0
-
-
-def _sentences(texts: list[str]) -> list[list[int]]:
-    tokenizer = Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
+def _sentences(texts: list[str], tokenizer: Tokenizer) -> list[list[int]]:
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    first, last = (tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
     found = []
     for text in texts:
         encoding = tokenizer.encode(text, add_special_tokens=False)
-        ranges = units(text, encoding.offsets)
-        found += [[first, *encoding.ids[start:end], last] for start, end in ranges]
-    return found
+        found += [encoding.ids[start:end] for start, end in units(text, encoding.offsets)]
+    return [ids for ids in found if ids]
 
 
 if __name__ == "__main__":
