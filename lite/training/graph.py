@@ -137,18 +137,20 @@ def layer(graph: Graph, source: str, w: Weights, number: int) -> str:
 
 
 def _attended(graph: Graph, source: str, w: Weights, number: int) -> str:
-    """Attention inside each sentence: exp(q k) of its own tokens, divided by their sum at the end.
+    """Attention inside each sentence: exp(q k) of its tokens, divided by their sum at the end.
 
-    The highest score is not subtracted first: on plain text none is above 68, and what other
-    sentences and padding add is so exactly nothing.
+    The highest score is not subtracted first, so that what other sentences and padding add is
+    exactly nothing. Scores reach 68 on plain text and 123 on random tokens, in the first layer;
+    20 in the others.
     """
     key, name = f"encoder.layer.{number}.attention", f"layer{number}"
     q, k, v = (_projection(graph, source, w, number, part) for part in ("query", "key", "value"))
     across = {"domain": MS, "transBatchB": 1}
     scores = graph.node("FusedMatMul", [q, k], f"{name}.scores", transBatchA=1, transB=1, **across)
-    bounded = graph.node("Clip", [scores, "least", "most"], f"{name}.bounded")
-    every = graph.node("Exp", [bounded], f"{name}.every")
-    own = graph.node("Mul", [every, "same"], f"{name}.own")
+    if number == 0:
+        scores = graph.node("Clip", [scores, "least", "most"], f"{name}.bounded")
+    every = graph.node("Exp", [scores], f"{name}.every")
+    own = graph.node("Mul", [every, "seen"], f"{name}.own")
     summed = graph.node("FusedMatMul", [own, v], f"{name}.summed", **across)
     turned = graph.node("Transpose", [summed], f"{name}.turned", perm=[2, 0, 1, 3])
     total = graph.node("Slice", [turned, "first", "last", "axis"], f"{name}.total")
@@ -206,7 +208,7 @@ def _model(graph: Graph, width: int) -> onnx.ModelProto:
         helper.make_tensor_value_info("ids", TensorProto.INT64, ["tokens"]),
         helper.make_tensor_value_info("positions", TensorProto.INT64, ["tokens"]),
         helper.make_tensor_value_info("grid", TensorProto.INT64, [2]),
-        helper.make_tensor_value_info("same", TensorProto.FLOAT, each),
+        helper.make_tensor_value_info("seen", TensorProto.FLOAT, each),
         helper.make_tensor_value_info("spans", TensorProto.FLOAT, ["columns", "count", "length"]),
     ]
     shape = ["columns", "count", width]

@@ -9,7 +9,7 @@ from gemma_guard_lite.lexicon import Piece
 from gemma_guard_lite.reader import Reader
 from gemma_guard_lite.windows import LONGEST as LONGEST_UNIT
 from gemma_guard_lite.windows import WHOLE
-from tuning import LAST, Units
+from tuning import EMPTY, Units
 
 LONGEST = 1_600
 """Characters of a text used in training: two windows or so."""
@@ -27,7 +27,7 @@ def lessons(reader: Reader, texts: Sequence[str], *, seed: int = 0) -> list[Unit
 def _lesson(reader: Reader, text: str, *, whole: bool) -> Units:
     _, tokens, planned = reader.planned(text[:LONGEST])
     if whole or len(tokens.ids) <= WHOLE:
-        return [tokens.ids[:_WHOLE] or [LAST]]
+        return [tokens.ids[:_WHOLE] or EMPTY]
     return [tokens.ids[start : min(end, start + _SENTENCE)] for start, end in planned[:_SENTENCES]]
 
 
@@ -38,7 +38,7 @@ def exams(reader: Reader, texts: Sequence[str]) -> list[Units]:
 
 def _exam(reader: Reader, text: str) -> Units:
     _, tokens, planned = reader.planned(text[:LONGEST])
-    return [tokens.ids[start : min(end, start + LONGEST_UNIT)] or [LAST] for start, end in planned]
+    return [tokens.ids[start : min(end, start + LONGEST_UNIT)] or EMPTY for start, end in planned]
 
 
 def pieces(reader: Reader, texts: Sequence[str]) -> list[Piece]:

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from gemma_guard_lite.encoder import Inputs, laid_out
+from gemma_guard_lite.encoder import laid_out
 from gemma_guard_lite.packs import packs
 from graph import Floats, Scale, encoder
 from onnxruntime import InferenceSession, SessionOptions
 from parts import LAYERS
-from tuning import FIRST, LAST, Ids, Units
+from tuning import MARK, Ids, Units
 
 TEXTS = 500
 EVERY = 3
@@ -24,7 +24,7 @@ _STEPS = 255
 def scales(weights: Mapping[str, Floats], texts: Sequence[Units]) -> dict[str, Scale]:
     """Measured on a draw of `texts`."""
     chosen = np.random.default_rng(0).choice(len(texts), TEXTS, replace=False)
-    read = [[FIRST, *unit, LAST] for row in chosen for unit in texts[row]]
+    read = [unit for row in chosen for unit in texts[row]]
     return {name: scale(values) for name, values in reached(weights, read).items()}
 
 
@@ -36,19 +36,17 @@ def scale(values: Floats) -> Scale:
 
 
 def reached(weights: Mapping[str, Floats], sentences: Sequence[Ids]) -> dict[str, Floats]:
-    """What every product of the encoder in floats multiplies while it reads `sentences`."""
+    """What every product of the encoder in floats multiplies; padding does not count.
+
+    The mark does: it reaches further than any word, and every sentence attends to it.
+    """
     options = SessionOptions()
     options.intra_op_num_threads = 1
     made = encoder(weights, layers=LAYERS, scales=None).SerializeToString()
     session, found = InferenceSession(made, options), defaultdict(list)
     names = [output.name for output in session.get_outputs() if output.name != "features"]
     for pack in packs([len(sentence) for sentence in sentences]):
-        inputs = laid_out(pack, sentences)
+        inputs = laid_out(pack, sentences, mark=MARK)
         for name, values in zip(names, session.run(names, inputs), strict=True):
-            found[name].append(values[_read(inputs)][::EVERY])
+            found[name].append(values[inputs["ids"] != 0][::EVERY])
     return {name: np.concatenate(each) for name, each in found.items()}
-
-
-def _read(inputs: Inputs) -> np.ndarray:
-    """Which tokens of the grid are no padding."""
-    return inputs["ids"] != 0

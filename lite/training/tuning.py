@@ -20,7 +20,9 @@ from transformers import AutoModel
 Ids = list[int]
 Units = list[Ids]
 """What a text is read in; the worst counts."""
-FIRST, LAST = 101, 102
+MARK = 101
+"""Stands before every text, sees only itself, and is seen: as in the graph that ships."""
+EMPTY = [102]
 _WIDTH = 384 * len(LAYERS)
 _SORTED = 40
 _SIDE_BY_SIDE = 96
@@ -52,10 +54,13 @@ class Tuned(torch.nn.Module):
 
     def features(self, units: Units) -> torch.Tensor:
         """One row per unit."""
-        ids, mask = padded(units)
+        ids, read = padded(units)
+        seen = read[:, None, None, :].expand(-1, 1, ids.shape[1], -1).clone()
+        seen[:, :, 0, 1:] = False
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            told = self.encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        share = (mask / mask.sum(1, keepdim=True))[..., None]
+            told = self.encoder(input_ids=ids, attention_mask=seen, output_hidden_states=True)
+        read[:, 0] = False
+        share = (read / read.sum(1, keepdim=True))[..., None]
         return torch.cat([(told.hidden_states[n] * share).sum(1).float() for n in LAYERS], 1)
 
     def judged(self, features: torch.Tensor) -> torch.Tensor:
@@ -74,13 +79,13 @@ class Tuned(torch.nn.Module):
 
 
 def padded(units: Units) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids between their marks, and which of them are no padding."""
-    length = max(map(len, units)) + 2
-    ids, mask = torch.zeros(len(units), length, dtype=torch.long), torch.zeros(len(units), length)
+    """Ids behind a mark, and which of them are no padding."""
+    length = max(map(len, units)) + 1
+    ids, read = torch.zeros(len(units), length, dtype=torch.long), torch.zeros(len(units), length)
     for row, unit in enumerate(units):
-        ids[row, : len(unit) + 2] = torch.tensor([FIRST, *unit, LAST])
-        mask[row, : len(unit) + 2] = 1
-    return ids, mask
+        ids[row, : len(unit) + 1] = torch.tensor([MARK, *unit])
+        read[row, : len(unit) + 1] = 1
+    return ids, read.bool()
 
 
 @dataclass(frozen=True, slots=True)

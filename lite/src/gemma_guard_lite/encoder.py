@@ -16,15 +16,20 @@ from gemma_guard_lite.windows import Range, spans
 Floats = NDArray[np.float32]
 Ids = Sequence[int]
 Inputs = dict[str, NDArray[Any]]
+_NOBODY, _EVERYBODY = -1, -2
 _LEAST_SPANS = 2
 """A product of one row may be summed in another order than a product of more."""
 
 
 class Encoder:
-    """One ONNX session; a run reads the sentences of a pack side by side."""
+    """One ONNX session; a run reads the sentences of a pack side by side.
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self._session = session(path, threads)
+    `mark` begins every column. It attends to itself alone and every sentence of the column attends
+    to it: the model was trained with a mark before each sentence, and one constant one will do.
+    """
+
+    def __init__(self, path: Path, threads: int, *, mark: int) -> None:
+        self._session, self._mark = session(path, threads), mark
 
     def read(
         self, sentences: Sequence[Ids], before_each: Callable[[], None]
@@ -32,7 +37,7 @@ class Encoder:
         """Each sentence's number and features: one row for the sentence, one per stretch of it."""
         for pack in packs([len(sentence) for sentence in sentences]):
             before_each()
-            inputs = laid_out(pack, sentences)
+            inputs = laid_out(pack, sentences, mark=self._mark)
             (features,) = self._session.run(["features"], inputs)
             for column, numbers in zip(features, pack.columns, strict=True):
                 yield from _taken(column, numbers, sentences)
@@ -52,31 +57,33 @@ def _spans(sentence: Ids) -> tuple[Range, ...]:
     return tuple(spans(len(sentence)))
 
 
-def laid_out(pack: Pack, sentences: Sequence[Ids]) -> Inputs:
+def laid_out(pack: Pack, sentences: Sequence[Ids], *, mark: int) -> Inputs:
     """The inputs of one run."""
     shape = (len(pack.columns), pack.length)
     ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    owner = np.full(shape, -1)
-    means = [[_spans(sentences[n]) for n in numbers] for numbers in pack.columns]
-    most = max(_LEAST_SPANS, *(sum(map(len, each)) for each in means))
+    owner = np.full(shape, _NOBODY)
+    ids[:, 0], owner[:, 0] = mark, _EVERYBODY
+    counts = [[_spans(sentences[n]) for n in numbers] for numbers in pack.columns]
+    most = max(_LEAST_SPANS, *(sum(map(len, each)) for each in counts))
     averages = np.zeros((len(pack.columns), most, pack.length), np.float32)
     for column, numbers in enumerate(pack.columns):
-        top, row = 0, 0
-        for number, found in zip(numbers, means[column], strict=True):
+        top, row = 1, 0
+        for number, found in zip(numbers, counts[column], strict=True):
             end = top + len(sentences[number])
             ids[column, top:end] = sentences[number]
-            positions[column, top:end] = np.arange(end - top)
+            positions[column, top:end] = np.arange(1, end - top + 1)
             owner[column, top:end] = number
             for first, last in found:
                 averages[column, row, top + first : top + last] = 1.0 / (last - first)
                 row += 1
             top = end
-    same = owner[:, None, :, None] == owner[:, None, None, :]
+    seen = owner[:, None, :, None] == owner[:, None, None, :]
+    seen |= owner[:, None, None, :] == _EVERYBODY
     return {
         "ids": ids.T.ravel(),
         "positions": positions.T.ravel(),
         "grid": np.array([pack.length, len(pack.columns)]),
-        "same": same.astype(np.float32),
+        "seen": seen.astype(np.float32),
         "spans": averages,
     }
 

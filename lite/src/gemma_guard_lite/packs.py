@@ -8,7 +8,10 @@ from dataclasses import dataclass
 COLUMN = 72
 """Tokens that a column aims at: attention costs its square, and every column costs a call."""
 TOGETHER = 128
-"""Sums over more rows are cut here, so only a sentence that starts at the top may reach further."""
+"""Sums over more rows are cut here, so only a sentence that starts at the top may reach further.
+
+A mark stands above the sentences of every column.
+"""
 PACK = 384
 """Tokens of one run."""
 
@@ -52,7 +55,7 @@ def _dealt(
     numbers: Sequence[int], lengths: Sequence[int], count: int
 ) -> tuple[list[Column], list[int]]:
     columns: list[Column] = [[] for _ in range(count)]
-    fill = [0] * count
+    fill = [1] * count
     for number in numbers:
         lowest = fill.index(min(fill))
         columns[lowest].append(number)

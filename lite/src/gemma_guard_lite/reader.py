@@ -65,9 +65,9 @@ class Reader:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._encoder = Encoder(folder / "encoder.onnx", threads)
         vocabulary = self._tokenizer.get_vocab()
-        self._first, self._last = vocabulary["[CLS]"], vocabulary["[SEP]"]
+        self._encoder = Encoder(folder / "encoder.onnx", threads, mark=vocabulary["[CLS]"])
+        self._end = vocabulary["[SEP]"]
         self._known = listed | set(filter(_is_word, vocabulary))
         self.cache: Cache[Floats] = Cache(_CACHED)
 
@@ -94,8 +94,8 @@ class Reader:
         known = {key: rows for key in keys if (rows := self.cache.get(key)) is not None}
         new = {key: ids for key, ids in zip(keys, sentences, strict=True) if key not in known}
         names = list(new)
-        marked = [(self._first, *ids, self._last) for ids in new.values()]
-        for number, rows in self._encoder.read(marked, before_each):
+        words = [ids or [self._end] for ids in new.values()]
+        for number, rows in self._encoder.read(words, before_each):
             known[names[number]] = rows
             self.cache.put(names[number], rows, rows.nbytes)
         return [known[key] for key in keys]
@@ -106,7 +106,7 @@ def _reading(
 ) -> Reading:
     """The whole text first, then neighbouring units together, then what was read alone."""
     whole = (0, len(tokens.ids))
-    ranges = (_inside(unit, span) for unit in planned for span in spans(unit[1] - unit[0] + 2))
+    ranges = (_inside(unit, span) for unit in planned for span in spans(unit[1] - unit[0]))
     rows = {each: row for row, each in enumerate(ranges)}
     apart = [unit for unit in planned if unit != whole] or planned
     alone = [each for each in rows if each != whole]
@@ -125,14 +125,13 @@ def _reading(
 
 
 def _inside(unit: Range, span: Range) -> Range:
-    """A span of a unit, counted in the text: the unit's own tokens start after its mark."""
-    start, end = unit
-    return max(start + span[0] - 1, start), min(start + span[1] - 1, end)
+    """A span of a unit, counted in the text."""
+    return unit[0] + span[0], unit[0] + span[1]
 
 
 def _whole_and_pairs(units_: Floats, ranges: Sequence[Range]) -> Floats:
     """All units as one, then each with the next; longer ones count more."""
-    lengths = np.array([[end - start + 2] for start, end in ranges], np.float32)
+    lengths = np.array([[max(1, end - start)] for start, end in ranges], np.float32)
     weighted = units_ * lengths
     pairs = (weighted[:-1] + weighted[1:]) / (lengths[:-1] + lengths[1:])
     every = weighted.sum(0, keepdims=True) / lengths.sum()
