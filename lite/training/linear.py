@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from gemma_guard_lite.lexicon import Piece
-from gemma_guard_lite.ngrams import BITS, char_slots, word_slots
+from gemma_guard_lite.ngrams import BITS, char_slots, word_slots, words_of
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
@@ -21,8 +21,8 @@ def matrix(pieces: Sequence[Piece]) -> csr_matrix:
     slots, values, ends = [], [], [0]
     for piece in pieces:
         chars = char_slots(piece)[0]
-        words = np.concatenate([word_slots(text) for text in piece])
-        both = chars[chars < 1 << BITS], words[words < 1 << BITS]
+        words = [slot for text in piece for slot in word_slots(words_of(text))]
+        both = chars[chars < 1 << BITS], np.array(words, np.int64)
         for found, offset in zip(both, (0, 1 << BITS), strict=True):
             slots.append(found + offset)
             values.append(np.full(len(found), max(1, len(found)) ** -0.5, np.float32))

@@ -39,6 +39,8 @@ class Encoder:
             before_each()
             inputs = laid_out(pack, sentences, mark=self._mark)
             (features,) = self._session.run(["features"], inputs)
+            if not np.isfinite(features).all():
+                raise FloatingPointError("the encoder left the range of float32")
             for column, numbers in zip(features, pack.columns, strict=True):
                 yield from _taken(column, numbers, sentences)
 
@@ -59,33 +61,45 @@ def _spans(sentence: Ids) -> tuple[Range, ...]:
 
 def laid_out(pack: Pack, sentences: Sequence[Ids], *, mark: int) -> Inputs:
     """The inputs of one run."""
-    shape = (len(pack.columns), pack.length)
-    ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    owner = np.full(shape, _NOBODY)
-    ids[:, 0], owner[:, 0] = mark, _EVERYBODY
-    counts = [[_spans(sentences[n]) for n in numbers] for numbers in pack.columns]
-    most = max(_LEAST_SPANS, *(sum(map(len, each)) for each in counts))
-    averages = np.zeros((len(pack.columns), most, pack.length), np.float32)
-    for column, numbers in enumerate(pack.columns):
-        top, row = 1, 0
-        for number, found in zip(numbers, counts[column], strict=True):
-            end = top + len(sentences[number])
-            ids[column, top:end] = sentences[number]
-            positions[column, top:end] = np.arange(1, end - top + 1)
-            owner[column, top:end] = number
-            for first, last in found:
-                averages[column, row, top + first : top + last] = 1.0 / (last - first)
-                row += 1
-            top = end
+    columns = [_column(numbers, sentences, mark, pack.length) for numbers in pack.columns]
+    ids, positions, owner = np.array(columns).transpose(1, 0, 2)
     seen = owner[:, None, :, None] == owner[:, None, None, :]
     seen |= owner[:, None, None, :] == _EVERYBODY
     return {
         "ids": ids.T.ravel(),
         "positions": positions.T.ravel(),
-        "grid": np.array([pack.length, len(pack.columns)]),
+        "grid": np.array([pack.length, len(columns)]),
         "seen": seen.astype(np.float32),
-        "spans": averages,
+        "spans": _averages(pack, sentences),
     }
+
+
+def _column(
+    numbers: Sequence[int], sentences: Sequence[Ids], mark: int, length: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Tokens, their places in their sentence, and whose they are."""
+    ids, positions, owner = [mark], [0], [_EVERYBODY]
+    for number in numbers:
+        sentence = sentences[number]
+        ids += sentence
+        positions += range(1, len(sentence) + 1)
+        owner += [number] * len(sentence)
+    rest = length - len(ids)
+    return ids + [0] * rest, positions + [0] * rest, owner + [_NOBODY] * rest
+
+
+def _averages(pack: Pack, sentences: Sequence[Ids]) -> Floats:
+    found = [[_spans(sentences[number]) for number in numbers] for numbers in pack.columns]
+    most = max(_LEAST_SPANS, *(sum(map(len, each)) for each in found))
+    averages = np.zeros((len(found), most, pack.length), np.float32)
+    for rows, numbers, each in zip(averages, pack.columns, found, strict=True):
+        top, row = 1, 0
+        for number, ranges in zip(numbers, each, strict=True):
+            for first, last in ranges:
+                rows[row, top + first : top + last] = 1.0 / (last - first)
+                row += 1
+            top += len(sentences[number])
+    return averages
 
 
 def session(path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemma_guard_lite.cache import Cache
-from gemma_guard_lite.ngrams import HashedNgrams, Sums
+from gemma_guard_lite.ngrams import HashedNgrams, Sums, words_of
 from gemma_guard_lite.words import Found, WordList
 
 Piece: TypeAlias = tuple[str, ...]
@@ -49,7 +49,13 @@ class Lexicon:
         keys = {text: self.cache.key(text.encode("utf-8", "surrogatepass")) for text in texts}
         said = {text: one for text, key in keys.items() if (one := self.cache.get(key))}
         new = [text for text in keys if text not in said]
-        for text, row in zip(new, self.ngrams.sums(new) if new else (), strict=True):
-            said[text] = row.copy(), self.words.found(text)
-            self.cache.put(keys[text], said[text], _SIZE)
+        for text, one in zip(new, self._read(new) if new else (), strict=True):
+            said[text] = one
+            self.cache.put(keys[text], one, _SIZE)
         return said
+
+    def _read(self, texts: Sequence[str]) -> list[_Said]:
+        words = [words_of(text) for text in texts]
+        rows = self.ngrams.sums(texts, words)
+        found = (self.words.found(each) for each in words)
+        return [(row.copy(), one) for row, one in zip(rows, found, strict=True)]

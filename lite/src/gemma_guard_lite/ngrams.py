@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import TypeAlias
 from zlib import crc32
@@ -16,7 +17,7 @@ BITS = 17
 _ORDERS = (3, 4, 5)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _WORD = re.compile(r"\w+")
-_SPACES = re.compile(r"\s")
+_SPACES = re.compile(r"[^\S ]")
 _NOWHERE = 1 << BITS
 """A slot that says nothing, for what would reach past the end of a text."""
 Slots: TypeAlias = NDArray[np.int64]
@@ -43,12 +44,17 @@ def char_slots(texts: Sequence[str]) -> tuple[Slots, Slots]:
     return slots, ends - sizes
 
 
-def word_slots(text: str) -> Slots:
-    """The slot of every word and every pair of neighbouring words, then the one that is silent."""
-    words = [word.encode() for word in _WORD.findall(text.lower())]
-    hashed = [crc32(word) for word in words]
-    pairs = [crc32(b" " + second, first) for first, second in zip(hashed, words[1:], strict=False)]
-    return np.array([*(each >> (32 - BITS) for each in (*hashed, *pairs)), _NOWHERE])
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case."""
+    return _WORD.findall(text.lower())
+
+
+def word_slots(words: Sequence[str]) -> list[int]:
+    """The slot of every word and every pair of neighbouring words."""
+    raw = [word.encode() for word in words]
+    hashed = [crc32(word) for word in raw]
+    pairs = [crc32(b" " + second, first) for first, second in zip(hashed, raw[1:], strict=False)]
+    return [each >> (32 - BITS) for each in hashed + pairs]
 
 
 def _rolled(codes: NDArray[np.uint64], count: int) -> Slots:
@@ -78,14 +84,14 @@ class HashedNgrams:
             chars, words = (_counting(arrays[name]) for name in ("chars", "words"))
             return cls(chars, words, arrays["scale"], arrays["bias"])
 
-    def sums(self, texts: Sequence[str]) -> Sums:
+    def sums(self, texts: Sequence[str], words: Sequence[Sequence[str]]) -> Sums:
         """What the tables say of each of `texts`; rows may be added, to count as one text."""
         slots, starts = char_slots(texts)
         chars = np.add.reduceat(self.chars.take(slots, 0), starts, 1, np.int64).sum(0)
-        runs = [word_slots(text) for text in texts]
-        starts = np.cumsum([0, *map(len, runs[:-1])])
-        words = self.words.take(np.concatenate(runs), 0)
-        return np.concatenate([chars, np.add.reduceat(words, starts, 0, np.int64)], axis=1)
+        runs = [[*word_slots(each), _NOWHERE] for each in words]
+        begins = np.array([0, *accumulate(map(len, runs[:-1]))])
+        rows = self.words.take(list(chain.from_iterable(runs)), 0)
+        return np.concatenate([chars, np.add.reduceat(rows, begins, 0, np.int64)], axis=1)
 
     def margins(self, sums: Sums) -> NDArray[np.float32]:
         """One row per row, one margin per head, the same however long a text is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gemma_guard_lite.ngrams import words_of
+
 LIMIT = 6.0
-_WORD = re.compile(r"\b\w\w+\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,15 @@ class WordList:
             triples = zip(range(len(words)), rarity, pull, strict=True)
             return cls(dict(zip(words, triples, strict=True)), float(arrays["bias"]))
 
-    def found(self, text: str) -> Found:
-        """The listed words of `text`."""
-        known = (self.weights.get(word) for word in _WORD.findall(text.lower()))
-        times = Counter(each for each in known if each is not None)
+    def found(self, words: Sequence[str]) -> Found:
+        """The listed among the words of a text."""
+        times = Counter(self.weights[word] for word in words if word in self.weights)
         counts = {number: count * rarity for (number, rarity, _), count in times.items()}
         return Found(counts, sum(counts[number] * pull for number, _, pull in times))
 
     def margin(self, piece: Sequence[str]) -> float:
         """What the texts of a piece say together."""
-        return self.together([self.found(text) for text in piece])
+        return self.together([self.found(words_of(text)) for text in piece])
 
     def together(self, texts: Sequence[Found]) -> float:
         """Above zero: more like the comments people called toxic than like the others."""
