@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import numpy as np
-import torch
-from gemma_guard_lite.model import WEIGHTS
-from gemma_guard_lite.reader import Reader
-from gemma_guard_lite.words import WordList
-from lessons import exams, lessons, pieces
 from linear import matrix, ngram_weights
+from nets import Plan, Spans, margins, trained
 from sklearn.metrics import average_precision_score
 from sources import Row
-from tuning import Tuned, Tuning, margins, tuned
 
 FOLDS = (
     {"surge_toxicity", "aart", "self_instruct_human", "state_union", "xsafety_en"},
@@ -59,44 +51,21 @@ def fold_of(row: Row) -> int:
     return next(number for number, fold in enumerate(FOLDS) if source in fold)
 
 
-def left_out_parts(found: tuple[Row, ...], labels: np.ndarray, plan: Tuning) -> np.ndarray:
+def left_out_parts(
+    found: tuple[Row, ...], spans: Spans, pieces: list[str], labels: np.ndarray, plan: Plan
+) -> np.ndarray:
     """Encoder and n-gram margins of every row, by models that never saw its source."""
+    inputs, weights = matrix(pieces), source_weights(found)
     fold = np.array([fold_of(row) for row in found])
     parts = np.zeros((len(found), 10), np.float32)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        made = [pool.submit(_left_out, found, labels, plan, fold != n) for n in range(len(FOLDS))]
-        for number, each in enumerate(made):
-            parts[fold == number] = each.result()
-            print(f"fold {number}: {(fold == number).sum()} left out", flush=True)
+    for number in range(len(FOLDS)):
+        seen, unseen = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        net = trained(spans, labels, weights, seen, plan)
+        tables, biases = ngram_weights(inputs, labels, weights, seen)
+        parts[unseen, :5] = margins(net, spans, unseen)
+        parts[unseen, 5:] = inputs[unseen] @ tables + biases
+        print(f"fold {number}: {len(seen)} seen, {len(unseen)} left out", flush=True)
     return parts
-
-
-def _left_out(
-    found: tuple[Row, ...], labels: np.ndarray, plan: Tuning, seen: np.ndarray
-) -> np.ndarray:
-    torch.set_num_threads(1)
-    weights, rows, unseen = source_weights(found), np.flatnonzero(seen), np.flatnonzero(~seen)
-    reader = reader_of_training()
-    model = tuned_on(reader, found, labels, rows, plan)
-    encoder = margins(model, exams(reader, [found[row].text for row in unseen]))
-    inputs = matrix(pieces(reader, [row.text for row in found]))
-    tables, biases = ngram_weights(inputs, labels, weights, rows)
-    return np.concatenate([encoder, inputs[unseen] @ tables + biases], axis=1)
-
-
-def reader_of_training() -> Reader:
-    """The shipped reader: what it plans does not depend on the encoder."""
-    return Reader(WEIGHTS, listed=WordList.load(WEIGHTS / "words.npz").weights.keys())
-
-
-def tuned_on(
-    reader: Reader, found: tuple[Row, ...], labels: np.ndarray, rows: np.ndarray, plan: Tuning
-) -> Tuned:
-    """An encoder tuned to a draw of `rows`, in which each counts by its weight."""
-    share = source_weights(found)[rows]
-    draw = np.random.default_rng(plan.seed)
-    drawn = draw.choice(rows, plan.draws, p=share / share.sum())
-    return tuned(lessons(reader, [found[row].text for row in drawn]), labels[drawn], plan)
 
 
 def development_set(found: tuple[Row, ...], labels: np.ndarray) -> np.ndarray:

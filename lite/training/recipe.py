@@ -1,6 +1,6 @@
 """Data → model: every file under `weights/`, with development figures and times.
 
-`python recipe.py DATA WORK`: DATA holds train/, WORK keeps the left-out parts between runs.
+`python recipe.py DATA WORK`: DATA holds train/, WORK keeps features between runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -32,28 +32,19 @@ from blends import (
     of_output,
     stretched,
 )
-from develop import (
-    KNOWN_TO_WORDS,
-    area,
-    development_set,
-    left_out_parts,
-    reader_of_training,
-    source_weights,
-    tuned_on,
-)
+from develop import KNOWN_TO_WORDS, area, development_set, left_out_parts, source_weights
 from gemma_guard_lite.model import WEIGHTS, Blend, Model
-from gemma_guard_lite.reader import Reader
+from gemma_guard_lite.reader import Reading
 from gemma_guard_lite.words import WordList
-from lessons import LONGEST, exams, pieces
+from graph import Graph
 from linear import matrix, ngram_weights, save_ngrams
+from nets import Plan, Spans, add_net, save, trained
 from parts import export_encoder, export_words
 from replies import SAID
-from scales import scales
 from sklearn.metrics import average_precision_score
 from table import Table, held, labels, table
-from tuning import Tuning
 
-TUNING = Tuning()
+PLAN = Plan(epochs=8, hidden=256, dropout=0.5, decay=0.05)
 HALF = 0.5
 TIMES: dict[str, float] = {}
 Figures = dict[str, object]
@@ -69,71 +60,48 @@ def timed(step: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Run every step; what WORK holds of an earlier run is taken from there."""
+    """Run every step; features are only computed if WORK has none."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("data", type=Path, nargs="?", default=os.environ.get("GEMMA_GUARD_DATA"))
     asked.add_argument("work", type=Path)
     told = asked.parse_args()
-    told.work.mkdir(parents=True, exist_ok=True)
     with timed("rows"):
         rows = table(Path(told.data) / "train")
-    export_words(WEIGHTS)
-    figures = train(rows, told.work)
-    figures |= {"seconds": TIMES, "machine": machine()}
+    if not (told.work / "features.npz").exists():
+        with timed("features"):
+            export_encoder(WEIGHTS)
+            export_words(WEIGHTS)
+            features.compute(rows.texts(), WEIGHTS, told.work)
+    figures = train(rows, features.Features.load(told.work), told.work)
+    figures |= {"seconds": TIMES, "machine": platform.processor() or platform.machine()}
     figures |= {"versions": {name: version(name) for name in ("torch", "onnxruntime", "numpy")}}
     path = Path(__file__).parent / "development.json"
     path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def machine() -> str:
-    """What it ran on."""
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def train(rows: Table, work: Path) -> Figures:
+def train(rows: Table, seen: features.Features, work: Path) -> Figures:
     """Fit, blend, calibrate and write; returns the development figures."""
     marks, weight = labels(rows.asked), source_weights(rows.asked)
-    reader = reader_of_training()
-    read = pieces(reader, [row.text for row in rows.asked])
-    with timed("sources left out"):
-        left_out = kept(work / "left_out.npy", lambda: left_out_parts(rows.asked, marks, TUNING))
+    spans = Spans(seen.values, *seen.ranges(row.text for row in rows.asked))
+    pieces = [seen.pieces[first] for first in spans.first]
+    if not (work / "left_out.npy").exists():
+        with timed("sources left out"):
+            found = left_out_parts(rows.asked, spans, pieces, marks, PLAN)
+            np.save(work / "left_out.npy", found)
     word_list = WordList.load(WEIGHTS / "words.npz")
-    words = np.array([[word_list.margin(piece)] for piece in read], np.float32)
-    parts = np.concatenate([left_out, words], axis=1)
+    words = np.array([[word_list.margin(piece)] for piece in pieces], np.float32)
+    parts = np.concatenate([np.load(work / "left_out.npy"), words], axis=1)
     honest = np.array([row.source.split("+")[0] not in KNOWN_TO_WORDS for row in rows.asked])
     used = (parts[honest], marks[honest], weight[honest])
     inputs = leaning(blend(*used, of_input, ridge=1e-4), *used)
     figures = developed(rows, parts, marks, inputs)
-    with timed("encoder"):
-        fit_encoder(rows, reader, marks)
-    with timed("n-grams"):
-        used_rows = np.flatnonzero(~held(rows.asked))
-        save_ngrams(*ngram_weights(matrix(read), marks, weight, used_rows), WEIGHTS / "ngrams.npz")
-    with timed("features"):
-        features.compute(rows.answered_texts(), WEIGHTS, work)
+    with timed("final parts"):
+        fit_final(rows, spans, pieces, marks, weight)
     with timed("answers"):
-        told, outputs = fit_answers(rows, features.Features.load(work), inputs)
+        told, outputs = fit_answers(rows, seen, inputs)
     with timed("calibration"):
-        figures |= told | calibrate_input(rows, marks, weight, outputs)
+        figures |= told | calibrate_input(rows, seen, marks, weight, outputs)
     return figures
-
-
-def kept(path: Path, made: Callable[[], np.ndarray]) -> np.ndarray:
-    """What an earlier run left at `path`, or what is made now."""
-    if not path.exists():
-        np.save(path, made())
-    found: np.ndarray = np.load(path)
-    return found
-
-
-def fit_encoder(rows: Table, reader: Reader, marks: np.ndarray) -> None:
-    """The shipped encoder and its head, tuned to rows that are not held out."""
-    model = tuned_on(reader, rows.asked, marks, np.flatnonzero(~held(rows.asked)), TUNING)
-    weights = model.weights()
-    reached = scales(weights, exams(reader, [row.text for row in rows.asked]))
-    export_encoder(weights, reached, WEIGHTS)
-    weight, bias = model.line()
-    np.savez(WEIGHTS / "heads.npz", weight=weight, bias=bias)
 
 
 def developed(rows: Table, parts: np.ndarray, marks: np.ndarray, inputs: Blend) -> Figures:
@@ -153,6 +121,18 @@ def developed(rows: Table, parts: np.ndarray, marks: np.ndarray, inputs: Blend) 
     return {"development": {"rows": len(kept), "harmful": int(harmful.sum()), "areas": areas}}
 
 
+def fit_final(
+    rows: Table, spans: Spans, pieces: list[str], marks: np.ndarray, weight: np.ndarray
+) -> None:
+    """The shipped encoder heads and n-grams, on every row that is not held out."""
+    used = np.flatnonzero(~held(rows.asked))
+    graph = Graph()
+    add_net(graph, "features", "heads", trained(spans, marks, weight, used, PLAN))
+    width = spans.values.shape[1]
+    save(graph, WEIGHTS / "heads.onnx", inputs={"features": width}, outputs=("heads",))
+    save_ngrams(*ngram_weights(matrix(pieces), marks, weight, used), WEIGHTS / "ngrams.npz")
+
+
 def fit_answers(rows: Table, seen: features.Features, inputs: Blend) -> tuple[Figures, Figures]:
     """The answer nets, cross-fitted by prompt, and their blends with the input judge."""
     answers, prompts = [row.answer or "" for row in rows.answered], [r.text for r in rows.answered]
@@ -160,11 +140,11 @@ def fit_answers(rows: Table, seen: features.Features, inputs: Blend) -> tuple[Fi
     marks, weight = labels(rows.answered), source_weights(rows.answered)
     judge = Judge.fitted(said, asked, marks, weight, np.arange(len(marks)))
     save_judge(judge, WEIGHTS / "answers.onnx", width=said.shape[1])
-    write({"input": inputs, "output": empty(18), "answer": empty(9)}, {})
+    write({"input": inputs, "output": empty(13), "answer": empty(9)}, {})
     alone, paired = crossed(rows, said, asked)
     model = Model(WEIGHTS)
-    by_answer, by_prompt = (_raw(model, inputs, texts) for texts in (answers, prompts))
-    output = _answer_blend((by_answer, by_prompt, alone, paired), marks, weight, of_output)
+    by_answer, by_prompt = (_raw(model, inputs, seen, texts) for texts in (answers, prompts))
+    output = _answer_blend((by_answer, by_prompt, paired), marks, weight, of_output)
     answer = _answer_blend((by_answer, alone), marks, weight, of_answer)
     write({"input": inputs, "output": output[0], "answer": answer[0]}, {})
     areas = {"alone": _areas(rows, answer[1]), "with prompt": _areas(rows, output[1])}
@@ -199,12 +179,17 @@ def _gists(seen: features.Features, texts: list[str]) -> np.ndarray:
     return np.ascontiguousarray(seen.values[seen.ranges(texts)[0]])
 
 
-def _raw(model: Model, inputs: Blend, texts: Sequence[str]) -> np.ndarray:
+def _raw(model: Model, inputs: Blend, seen: features.Features, texts: list[str]) -> np.ndarray:
     """Per text the input judge's margins of its worst span, by the shipped parts."""
-    found = {
-        text: inputs.raw(model.parts(model.read(text[:LONGEST]))).max(0) for text in set(texts)
-    }
+    found = {text: inputs.raw(model.parts(_reading(seen, text))).max(0) for text in set(texts)}
     return np.array([found[text] for text in texts])
+
+
+def _reading(seen: features.Features, text: str) -> Reading:
+    row = seen.index[text]
+    first, last = seen.starts[row], seen.starts[row + 1]
+    places = ((0, 0),) * (last - first)
+    return Reading(seen.values[first:last], tuple(seen.pieces[first:last]), places)
 
 
 def _is_said(rows: Table) -> np.ndarray:
@@ -224,18 +209,22 @@ def _areas(rows: Table, margins: np.ndarray) -> dict[str, float]:
 
 
 def calibrate_input(
-    rows: Table, marks: np.ndarray, weight: np.ndarray, outputs: Figures
+    rows: Table,
+    seen: features.Features,
+    marks: np.ndarray,
+    weight: np.ndarray,
+    outputs: Figures,
 ) -> Figures:
     """Log odds and bands from held-out rows, with the shipped model."""
-    model, unseen = Model(WEIGHTS), np.flatnonzero(held(rows.asked))
+    model, kept = Model(WEIGHTS), np.flatnonzero(held(rows.asked))
     blends = read_blends()
-    raw = _raw(model, blends["input"], [rows.asked[row].text for row in unseen])
-    blends["input"] = stretched(blends["input"], raw, marks[unseen], weight[unseen])
-    alike = _raw(model, blends["input"], list(rows.lookalikes))
+    raw = _raw(model, blends["input"], seen, [rows.asked[row].text for row in kept])
+    blends["input"] = stretched(blends["input"], raw, marks[kept], weight[kept])
+    alike = _raw(model, blends["input"], seen, list(rows.lookalikes))
     violation, alike_violation = (
         1 / (1 + np.exp(-blends["input"].calibrated(found))) for found in (raw, alike)
     )
-    found = {"input": input_bands(violation, marks[unseen], alike_violation), "output": outputs}
+    found = {"input": input_bands(violation, marks[kept], alike_violation), "output": outputs}
     write(blends, {stage: _thresholds(told["heads"]) for stage, told in found.items()})
     return {"bands": found}
 

@@ -24,10 +24,11 @@ class Table:
     answered: tuple[Row, ...]
     lookalikes: tuple[str, ...]
 
-    def answered_texts(self) -> list[str]:
-        """Every distinct prompt and answer of `answered`, once."""
-        seen = dict.fromkeys(row.text for row in self.answered)
-        return list(seen | dict.fromkeys(row.answer or "" for row in self.answered))
+    def texts(self) -> list[str]:
+        """Every distinct text, once."""
+        seen = dict.fromkeys(row.text for row in (*self.asked, *self.answered))
+        seen |= dict.fromkeys(row.answer for row in self.answered if row.answer is not None)
+        return list(seen | dict.fromkeys(self.lookalikes))
 
 
 def table(folder: Path) -> Table:

@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 FILES = (
     "answers.onnx",
     "encoder.onnx",
-    "heads.npz",
+    "heads.onnx",
     "lite.json",
     "ngrams.npz",
     "tokenizer.json",
@@ -76,26 +76,6 @@ class Blend:
         return stretched
 
 
-@dataclass(frozen=True, slots=True)
-class Heads:
-    """Five lines through the encoder's features: one per harm, one for any."""
-
-    weight: Floats
-    bias: Floats
-
-    @classmethod
-    def load(cls, path: Path) -> Heads:
-        """Read arrays, never pickles."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["weight"], arrays["bias"])
-
-    def margins(self, features: Floats) -> Floats:
-        """One row per row of `features`, one column per head."""
-        # einsum without BLAS: the same sum whatever library and thread count numpy has
-        found: Floats = np.einsum("sf,hf->sh", features, self.weight) + self.bias
-        return found
-
-
 class Model:
     """Encoder, n-grams and word list, blended per head."""
 
@@ -103,7 +83,7 @@ class Model:
         self._lexicon = Lexicon.load(folder)
         listed = self._lexicon.words.weights.keys()
         self._reader = Reader(folder, listed=listed, threads=threads)
-        self._heads = Heads.load(folder / "heads.npz")
+        self._heads = session(folder / "heads.onnx", threads)
         self._answers = session(folder / "answers.onnx", threads)
         constants = json.loads((folder / "lite.json").read_text(encoding="utf-8"))
         self._blends = {name: Blend.of(blend) for name, blend in constants["blends"].items()}
@@ -126,7 +106,7 @@ class Model:
 
     def parts(self, reading: Reading) -> Floats:
         """What each part of the judge says of each span: encoder, n-grams, word list."""
-        heads = self._heads.margins(reading.features)
+        (heads,) = self._heads.run(None, {"features": reading.features})
         return np.concatenate([heads, self._lexicon.margins(reading.pieces)], axis=1)
 
     def forget(self) -> None:

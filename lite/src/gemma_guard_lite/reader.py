@@ -74,17 +74,13 @@ class Reader:
     def read(self, text: str, *, before_each: Callable[[], None] = lambda: None) -> Reading:
         """Every span of the text; `before_each` runs now and before each run, and may raise."""
         before_each()
-        judged, tokens, planned = self.planned(text)
+        judged = plain(text, self._known)
+        tokens = Tokens.of(self._tokenizer.encode(judged.text, add_special_tokens=False))
+        planned = units(judged.text, tokens.offsets)
         if len(planned) > MOST_WINDOWS:
             raise TooLong(f"{len(planned)} windows, and {MOST_WINDOWS} is the most it reads")
         read = self._features([tokens.ids[start:end] for start, end in planned], before_each)
         return _reading(judged, tokens, planned, read)
-
-    def planned(self, text: str) -> tuple[Plain, Tokens, list[Range]]:
-        """The text as it is judged, its word pieces, and which of them are read alone."""
-        judged = plain(text, self._known)
-        tokens = Tokens.of(self._tokenizer.encode(judged.text, add_special_tokens=False))
-        return judged, tokens, units(judged.text, tokens.offsets)
 
     def _features(
         self, sentences: Sequence[Sequence[int]], before_each: Callable[[], None]
