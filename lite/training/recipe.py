@@ -33,7 +33,7 @@ from blends import (
     stretched,
 )
 from develop import KNOWN_TO_WORDS, area, development_set, left_out_parts, source_weights
-from gemma_guard_lite.model import WEIGHTS, Blend, Model
+from gemma_guard_lite.model import WEIGHTS, Blend, Model, pooled
 from gemma_guard_lite.reader import Reading
 from gemma_guard_lite.words import WordList
 from graph import Graph
@@ -140,11 +140,11 @@ def fit_answers(rows: Table, seen: features.Features, inputs: Blend) -> tuple[Fi
     marks, weight = labels(rows.answered), source_weights(rows.answered)
     judge = Judge.fitted(said, asked, marks, weight, np.arange(len(marks)))
     save_judge(judge, WEIGHTS / "answers.onnx", width=said.shape[1])
-    write({"input": inputs, "output": empty(13), "answer": empty(9)}, {})
+    write({"input": inputs, "output": empty(18), "answer": empty(9)}, {})
     alone, paired = crossed(rows, said, asked)
     model = Model(WEIGHTS)
     by_answer, by_prompt = (_raw(model, inputs, seen, texts) for texts in (answers, prompts))
-    output = _answer_blend((by_answer, by_prompt, paired), marks, weight, of_output)
+    output = _answer_blend((by_answer, by_prompt, alone, paired), marks, weight, of_output)
     answer = _answer_blend((by_answer, alone), marks, weight, of_answer)
     write({"input": inputs, "output": output[0], "answer": answer[0]}, {})
     areas = {"alone": _areas(rows, answer[1]), "with prompt": _areas(rows, output[1])}
@@ -180,8 +180,8 @@ def _gists(seen: features.Features, texts: list[str]) -> np.ndarray:
 
 
 def _raw(model: Model, inputs: Blend, seen: features.Features, texts: list[str]) -> np.ndarray:
-    """Per text the input judge's margins of its worst span, by the shipped parts."""
-    found = {text: inputs.raw(model.parts(_reading(seen, text))).max(0) for text in set(texts)}
+    """Per text the input judge's margins of its spans, by the shipped parts."""
+    found = {text: pooled(inputs.raw(model.parts(_reading(seen, text)))) for text in set(texts)}
     return np.array([found[text] for text in texts])
 
 

@@ -29,6 +29,10 @@ FILES = (
     "words.npz",
 )
 
+SOFTNESS = 1.5
+"""How far below the worst span another still counts: the worst alone would make every long text
+look bad, the mean would let harmless company hide harm."""
+
 Floats = NDArray[np.float32]
 Tick = Callable[[], None]
 
@@ -100,7 +104,7 @@ class Model:
             parts = _side_by_side(self._raw(reading), self.complied(reading, None))
             return self._judged(self._blends["answer"].raw(parts), reading, "answer")
         asked = self.read(prompt, tick=tick)
-        whole = (self._raw(asked).max(0), self.complied(reading, asked))
+        whole = (pooled(self._raw(asked)), self.complied(reading, asked))
         parts = _side_by_side(self._raw(reading), *whole)
         return self._judged(self._blends["output"].raw(parts), reading, "output")
 
@@ -131,10 +135,17 @@ class Model:
 
     def _judged(self, raw: Floats, reading: Reading, kind: str) -> Judgement:
         worst = raw.argmax(0)
-        top = raw.max(0)
+        top = pooled(raw)
         places = tuple(reading.places[span] if len(raw) > 1 else None for span in worst)
         margins = self._blends[kind].calibrated(top)
         return Judgement(tuple(top.tolist()), tuple(margins.tolist()), places)
+
+
+def pooled(raw: Floats, softness: float = SOFTNESS) -> Floats:
+    """Per head the mean of all spans, in which one counts the more the worse it is."""
+    share = np.exp((raw - raw.max(0)) / softness)
+    mean: Floats = np.einsum("sh,sh->h", raw, share) / share.sum(0)
+    return mean
 
 
 def _side_by_side(spans: Floats, *whole: Floats) -> Floats:
