@@ -140,11 +140,11 @@ def fit_answers(rows: Table, seen: features.Features, inputs: Blend) -> tuple[Fi
     marks, weight = labels(rows.answered), source_weights(rows.answered)
     judge = Judge.fitted(said, asked, marks, weight, np.arange(len(marks)))
     save_judge(judge, WEIGHTS / "answers.onnx", width=said.shape[1])
-    write({"input": inputs, "output": empty(18), "answer": empty(9)}, {})
+    write({"input": inputs, "output": empty(13), "answer": empty(9)}, {})
     alone, paired = crossed(rows, said, asked)
     model = Model(WEIGHTS)
     by_answer, by_prompt = (_raw(model, inputs, seen, texts) for texts in (answers, prompts))
-    output = _answer_blend((by_answer, by_prompt, alone, paired), marks, weight, of_output)
+    output = _answer_blend((by_answer, by_prompt, paired), marks, weight, of_output)
     answer = _answer_blend((by_answer, alone), marks, weight, of_answer)
     write({"input": inputs, "output": output[0], "answer": answer[0]}, {})
     areas = {"alone": _areas(rows, answer[1]), "with prompt": _areas(rows, output[1])}

@@ -29,7 +29,7 @@ FILES = (
     "words.npz",
 )
 
-SOFTNESS = 1.5
+SOFTNESS = 1.0
 """How far below the worst span another still counts: the worst alone would make every long text
 look bad, the mean would let harmless company hide harm."""
 
@@ -123,7 +123,7 @@ class Model:
         asked = answer if prompt is None else prompt
         inputs = {"answer": answer.gist, "prompt": asked.gist}
         alone, together = self._answers.run(None, inputs)
-        found: Floats = alone if prompt is None else np.concatenate([alone, together], axis=1)
+        found: Floats = alone if prompt is None else together
         return found
 
     def read(self, text: str, *, tick: Tick = _no_tick) -> Reading:
