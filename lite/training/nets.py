@@ -101,8 +101,9 @@ def trained(
 
 @torch.inference_mode()
 def margins(net: Net, spans: Spans, rows: np.ndarray, *, softness: float = 2.0) -> np.ndarray:
-    """Per text the margins of its spans, pooled as in the shipped model, whose sum of parts counts
-    about half as much as one net.
+    """Per text the margins of its spans, pooled as in the shipped model.
+
+    Its sum of parts reaches about half as far as one net, and so does its softness.
     """
     found = []
     for chunk in _chunks(rows):
