@@ -43,6 +43,11 @@ def together(lens: Lens, answers: np.ndarray, prompts: np.ndarray) -> np.ndarray
     return np.concatenate([answers, asked, asked * said], axis=1)
 
 
+def agreed(lens: Lens, answers: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+    """The answer, and where it agrees with the prompt."""
+    return np.concatenate([answers, lens.seen(prompts) * lens.seen(answers)], axis=1)
+
+
 def alone_spans(values: np.ndarray) -> Spans:
     """Every text as one span."""
     first = np.arange(len(values))
@@ -56,11 +61,15 @@ def cut_of(group: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Two nets: one reads the answer, one the answer with its prompt."""
+    """Three nets: one reads the answer, one the answer with its prompt, one where they agree.
+
+    The last cannot tell which prompt it is, so it learns none by heart.
+    """
 
     lens: Lens
     alone: Net
     paired: Net
+    matched: Net
 
     @classmethod
     def fitted(
@@ -71,11 +80,10 @@ class Judge:
         weights: np.ndarray,
         rows: np.ndarray,
     ) -> Judge:
-        """Both nets, on `rows`."""
+        """All nets, on `rows`."""
         lens = Lens.of(prompts[rows])
-        pairs = alone_spans(together(lens, answers, prompts))
-        alone = trained(alone_spans(answers), labels, weights, rows, PLAN)
-        return cls(lens, alone, trained(pairs, labels, weights, rows, PLAN))
+        read = (answers, together(lens, answers, prompts), agreed(lens, answers, prompts))
+        return cls(lens, *(trained(alone_spans(v), labels, weights, rows, PLAN) for v in read))
 
     def margins(
         self, answers: np.ndarray, prompts: np.ndarray, rows: np.ndarray
@@ -83,7 +91,9 @@ class Judge:
         """(by the answer alone, with its prompt), one row per row."""
         alone = margins(self.alone, alone_spans(answers), rows)
         pairs = alone_spans(together(self.lens, answers, prompts))
-        return alone, (alone + margins(self.paired, pairs, rows)) / 2
+        matches = alone_spans(agreed(self.lens, answers, prompts))
+        paired, matched = margins(self.paired, pairs, rows), margins(self.matched, matches, rows)
+        return alone, (alone + paired + matched) / 3
 
 
 def save_judge(judge: Judge, path: Path, *, width: int) -> None:
@@ -91,14 +101,16 @@ def save_judge(judge: Judge, path: Path, *, width: int) -> None:
     graph = Graph()
     graph.constant("lens.mean", judge.lens.mean)
     graph.constant("lens.matrix", judge.lens.matrix)
-    graph.constant("half", np.array(0.5, np.float32))
+    graph.constant("third", np.array(1 / 3, np.float32))
     asked, said = (_through(graph, source) for source in ("prompt", "answer"))
-    agreed = graph.node("Mul", [asked, said], "agreed")
-    joined = graph.node("Concat", ["answer", asked, agreed], "joined", axis=-1)
+    agreement = graph.node("Mul", [asked, said], "agreed")
+    joined = graph.node("Concat", ["answer", asked, agreement], "joined", axis=-1)
+    beside = graph.node("Concat", ["answer", agreement], "beside", axis=-1)
     alone = add_net(graph, "answer", "alone", judge.alone)
     paired = add_net(graph, joined, "paired", judge.paired)
-    both = graph.node("Add", [alone, paired], "both")
-    graph.node("Mul", [both, "half"], "together")
+    matched = add_net(graph, beside, "matched", judge.matched)
+    every = graph.node("Sum", [alone, paired, matched], "every")
+    graph.node("Mul", [every, "third"], "together")
     inputs = {"answer": width, "prompt": width}
     save(graph, path, inputs=inputs, outputs=("alone", "together"))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from gemma_guard_lite.lexicon import Piece
 from gemma_guard_lite.reader import Reader
 from gemma_guard_lite.words import WordList
 
@@ -18,12 +19,15 @@ LONGEST = 1_600
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Spans of many texts: `starts[i]:starts[i + 1]` are those of the text at `index[text]`."""
+    """Spans of many texts: `starts[i]:starts[i + 1]` are those of the text at `index[text]`.
+
+    A piece is what its span reads: one text, or the sentences that count as one.
+    """
 
     index: dict[str, int]
     starts: np.ndarray
     values: np.ndarray
-    pieces: list[str]
+    pieces: list[Piece]
 
     def ranges(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         """First and last span of each text."""
@@ -35,8 +39,9 @@ class Features:
         """As `compute` left them."""
         told = json.loads((folder / "features.json").read_text(encoding="utf-8"))
         index = {text: row for row, text in enumerate(told["texts"])}
+        pieces = [tuple(piece) for piece in told["pieces"]]
         arrays = np.load(folder / "features.npz", allow_pickle=False)
-        return cls(index, arrays["starts"], arrays["values"].astype(np.float32), told["pieces"])
+        return cls(index, arrays["starts"], arrays["values"].astype(np.float32), pieces)
 
 
 def compute(texts: list[str], weights: Path, folder: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from gemma_guard_lite.ngrams import BITS, char_slots, word_slots
+from gemma_guard_lite.lexicon import Piece
+from gemma_guard_lite.ngrams import BITS, char_slots, word_slots, words_of
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
@@ -14,11 +16,13 @@ ITERATIONS = 60
 _TOP = 127
 
 
-def matrix(pieces: list[str]) -> csr_matrix:
-    """One row per text: its hashed n-grams, characters before words."""
+def matrix(pieces: Sequence[Piece]) -> csr_matrix:
+    """One row per piece: the hashed n-grams of its texts, characters before words."""
     slots, values, ends = [], [], [0]
     for piece in pieces:
-        both = char_slots([piece]).slots, word_slots([piece]).slots
+        chars = char_slots(piece)[0]
+        words = [slot for text in piece for slot in word_slots(words_of(text))]
+        both = chars[chars < 1 << BITS], np.array(words, np.int64)
         for found, offset in zip(both, (0, 1 << BITS), strict=True):
             slots.append(found + offset)
             values.append(np.full(len(found), max(1, len(found)) ** -0.5, np.float32))

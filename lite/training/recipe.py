@@ -33,7 +33,7 @@ from blends import (
     stretched,
 )
 from develop import KNOWN_TO_WORDS, area, development_set, left_out_parts, source_weights
-from gemma_guard_lite.model import WEIGHTS, Blend, Model
+from gemma_guard_lite.model import WEIGHTS, Blend, Model, pooled
 from gemma_guard_lite.reader import Reading
 from gemma_guard_lite.words import WordList
 from graph import Graph
@@ -180,8 +180,8 @@ def _gists(seen: features.Features, texts: list[str]) -> np.ndarray:
 
 
 def _raw(model: Model, inputs: Blend, seen: features.Features, texts: list[str]) -> np.ndarray:
-    """Per text the input judge's margins of its worst span, by the shipped parts."""
-    found = {text: inputs.raw(model.parts(_reading(seen, text))).max(0) for text in set(texts)}
+    """Per text the input judge's margins of its spans, by the shipped parts."""
+    found = {text: pooled(inputs.raw(model.parts(_reading(seen, text)))) for text in set(texts)}
     return np.array([found[text] for text in texts])
 
 

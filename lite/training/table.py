@@ -35,6 +35,9 @@ def table(folder: Path) -> Table:
     """The training folder, the written templates, and rewrites of what is not held out."""
     found = rows(folder)
     written = template_rows(HERE / "templates.txt", per_template=PER_TEMPLATE)
+    written += template_rows(
+        HERE / "passages.txt", per_template=PER_TEMPLATE, slots_of=HERE / "templates.txt"
+    )
     asked = [row for row in (*found, *written) if row.answer is None]
     made = rewritten([row for row in asked if not is_held(row)])
     replied = template_rows(

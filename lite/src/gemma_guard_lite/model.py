@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemma_guard_lite.ngrams import HashedNgrams
-from gemma_guard_lite.reader import Reader, Reading, session
+from gemma_guard_lite.encoder import session
+from gemma_guard_lite.lexicon import Lexicon
+from gemma_guard_lite.reader import Reader, Reading
 from gemma_guard_lite.windows import Range
-from gemma_guard_lite.words import WordList
 
 HEADS = ("sexually_explicit", "hate_speech", "harassment", "dangerous_content")
 WEIGHTS = Path(__file__).parent / "weights"
@@ -28,6 +28,10 @@ FILES = (
     "tokenizer.json",
     "words.npz",
 )
+
+SOFTNESS = 1.0
+"""How far below the worst span another still counts: the worst alone would make every long text
+look bad, the mean would let harmless company hide harm."""
 
 Floats = NDArray[np.float32]
 Tick = Callable[[], None]
@@ -80,9 +84,9 @@ class Model:
     """Encoder, n-grams and word list, blended per head."""
 
     def __init__(self, folder: Path = WEIGHTS, *, threads: int = 1) -> None:
-        self._ngrams = HashedNgrams.load(folder / "ngrams.npz")
-        self._words = WordList.load(folder / "words.npz")
-        self._reader = Reader(folder, listed=self._words.weights.keys(), threads=threads)
+        self._lexicon = Lexicon.load(folder)
+        listed = self._lexicon.words.weights.keys()
+        self._reader = Reader(folder, listed=listed, threads=threads)
         self._heads = session(folder / "heads.onnx", threads)
         self._answers = session(folder / "answers.onnx", threads)
         constants = json.loads((folder / "lite.json").read_text(encoding="utf-8"))
@@ -90,26 +94,29 @@ class Model:
 
     def prompt(self, text: str, *, tick: Tick = _no_tick) -> Judgement:
         """Judge a text that asks. `tick` runs before each window and may raise."""
-        reading = self._reader.read(text, before_each=tick)
+        reading = self.read(text, tick=tick)
         return self._judged(self._raw(reading), reading, "input")
 
     def answer(self, text: str, prompt: str | None, *, tick: Tick = _no_tick) -> Judgement:
         """Judge a text that answers, in the light of `prompt` where there is one."""
-        reading = self._reader.read(text, before_each=tick)
+        reading = self.read(text, tick=tick)
         if prompt is None:
             parts = _side_by_side(self._raw(reading), self.complied(reading, None))
             return self._judged(self._blends["answer"].raw(parts), reading, "answer")
-        asked = self._reader.read(prompt, before_each=tick)
-        whole = (self._raw(asked).max(0), self.complied(reading, asked))
+        asked = self.read(prompt, tick=tick)
+        whole = (pooled(self._raw(asked)), self.complied(reading, asked))
         parts = _side_by_side(self._raw(reading), *whole)
         return self._judged(self._blends["output"].raw(parts), reading, "output")
 
     def parts(self, reading: Reading) -> Floats:
         """What each part of the judge says of each span: encoder, n-grams, word list."""
         (heads,) = self._heads.run(None, {"features": reading.features})
-        ngrams = self._ngrams.margins(reading.pieces)
-        words = np.array([[self._words.margin(piece)] for piece in reading.pieces], np.float32)
-        return np.concatenate([heads, ngrams, words], axis=1)
+        return np.concatenate([heads, self._lexicon.margins(reading.pieces)], axis=1)
+
+    def forget(self) -> None:
+        """Keep nothing of the texts judged so far."""
+        self._reader.cache.clear()
+        self._lexicon.cache.clear()
 
     def complied(self, answer: Reading, prompt: Reading | None) -> Floats:
         """How much the answer looks like a harmful one, by itself or as the answer to `prompt`."""
@@ -119,15 +126,26 @@ class Model:
         found: Floats = alone if prompt is None else together
         return found
 
+    def read(self, text: str, *, tick: Tick = _no_tick) -> Reading:
+        """The spans of a text and what the encoder makes of them."""
+        return self._reader.read(text, before_each=tick)
+
     def _raw(self, reading: Reading) -> Floats:
         return self._blends["input"].raw(self.parts(reading))
 
     def _judged(self, raw: Floats, reading: Reading, kind: str) -> Judgement:
         worst = raw.argmax(0)
-        top = raw.max(0)
+        top = pooled(raw)
         places = tuple(reading.places[span] if len(raw) > 1 else None for span in worst)
         margins = self._blends[kind].calibrated(top)
         return Judgement(tuple(top.tolist()), tuple(margins.tolist()), places)
+
+
+def pooled(raw: Floats, softness: float = SOFTNESS) -> Floats:
+    """Per head the mean of all spans, in which one counts the more the worse it is."""
+    share = np.exp((raw - raw.max(0)) / softness)
+    mean: Floats = np.einsum("sh,sh->h", raw, share) / share.sum(0)
+    return mean
 
 
 def _side_by_side(spans: Floats, *whole: Floats) -> Floats:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from html import unescape
 
 _DRESS = re.compile(
     r"(?P<link>https?://\S+|www\.\S+)"
     r"|(?P<handle>\[(?:USER|URL)\]|(?<!\w)@\w+:?|(?<!\w)RT\b)"
+    r"|(?P<placeholder>\[(?:(?:EMAIL|PHONE|PAYMENT_CARD|IBAN|IP_ADDRESS|API_KEY|PRIVATE_KEY)_\d+"
+    r"|redacted: (?:dangerous_content|harassment|hate_speech|sexually_explicit))\])"
     r"|(?P<entity>&#?\w{2,8};)"
-    r"|(?P<drawl>[^\W\d_]*?([^\W\d_])\5{2,}[^\W\d_]*)"
-    r"|(?P<word>[\w@$!|+]*[\d@$!|+][\w@$!|+]*)"
+    r"|(?P<drawl>(?<![^\W\d_])[^\W\d_]*?([^\W\d_])\6{2,}[^\W\d_]*)"
+    r"|(?P<word>(?:(?<![\w@$!|+])[\w@$!|+]*)?[\d@$!|+][\w@$!|+]*)"
 )
+_SIGN = re.compile(r"\[redacted: |[\d@$!|+&\[]|([^\W\d_])\1\1|://|www|RT")
+"""Where there is none of these between two spaces, there is nothing to undo."""
+_SPACE = re.compile(r"\s")
 _LEET = str.maketrans("013456789@$!|+", "oieasbtbgasilt")
 _LEET_L = str.maketrans("013456789@$!|+", "oleasbtbgaslit")
 _ENDINGS = ("s", "es", "d", "ed", "ing", "er", "ers", "in", "y", "ly")
-_LEETISH = re.compile(r"[\w@$!|+]*[\d@$!|+][\w@$!|+]*")
+_LEETISH = re.compile(r"(?:(?<![\w@$!|+])[\w@$!|+]*)?[\d@$!|+][\w@$!|+]*")
 SHORTEST_DISGUISE = 3
 MANY_DISGUISES = 3
 _DRAWL = re.compile(r"(.)\1{2,}")
@@ -29,7 +34,7 @@ class Plain:
     """The text as judged, and for each of its characters where it stood in the original."""
 
     text: str
-    origin: tuple[int, ...]
+    origin: Sequence[int]
 
     def original(self, start: int, end: int) -> tuple[int, int]:
         """The span of the original text that the span [start, end) was read from."""
@@ -42,8 +47,12 @@ def plain(text: str, known: Container[str]) -> Plain:
     A word with digits in it is respelled if that gives a `known` word. Where that happens often,
     the text is in disguise and the rest of it is respelled too, known or not.
     """
-    disguised = sum(unmasked(m.group(), known) != m.group() for m in _LEETISH.finditer(text))
-    return _plain(text, _Everything() if disguised >= MANY_DISGUISES else known)
+    marked = list(_marked(text))
+    if not marked:
+        return Plain(text, range(len(text) + 1))
+    leetish = [m.group() for stretch in marked for m in _LEETISH.finditer(text, *stretch)]
+    disguised = sum(unmasked(word, known) != word for word in leetish)
+    return _plain(text, marked, _Everything() if disguised >= MANY_DISGUISES else known)
 
 
 class _Everything:
@@ -51,11 +60,25 @@ class _Everything:
         return True
 
 
-def _plain(text: str, known: Container[str]) -> Plain:
+def _marked(text: str) -> Iterator[tuple[int, int]]:
+    """The stretches between two spaces in which there may be something to undo."""
+    end = 0
+    for sign in _SIGN.finditer(text):
+        if sign.start() < end:
+            continue
+        start = sign.start()
+        while start > end and not text[start - 1].isspace():
+            start -= 1
+        space = _SPACE.search(text, sign.end())
+        end = space.start() if space else len(text)
+        yield start, end
+
+
+def _plain(text: str, marked: Sequence[tuple[int, int]], known: Container[str]) -> Plain:
     pieces: list[str] = []
     origin: list[int] = []
     end = 0
-    for match in _DRESS.finditer(text):
+    for match in (match for stretch in marked for match in _DRESS.finditer(text, *stretch)):
         _append(pieces, origin, text[end : match.start()], start=end)
         _append_replaced(pieces, origin, _undressed(match, known), span=match.span())
         end = match.end()
@@ -115,6 +138,7 @@ def _is_known(word: str, known: Container[str]) -> bool:
 _RULES: dict[str, Callable[[str, Container[str]], str]] = {
     "link": _blank,
     "handle": _blank,
+    "placeholder": _blank,
     "entity": _decoded,
     "drawl": _clipped,
     "word": unmasked,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -9,15 +10,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from gemma_guard_lite.cache import Cache
+from gemma_guard_lite.encoder import Encoder
+from gemma_guard_lite.lexicon import Piece
 from gemma_guard_lite.plain import SHORTEST_DISGUISE, Plain, plain
 from gemma_guard_lite.windows import Range, spans, units
 
 Floats = NDArray[np.float32]
 MOST_WINDOWS = 2_048
+_CACHED = 16 * 1024**2
+_PAIR = 2
 
 
 class TooLong(Exception):
@@ -39,10 +44,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Spans of one text, the whole first: encoder features, their words, their places."""
+    """Spans of one text, the whole first: encoder features, what they read, their places."""
 
     features: Floats
-    pieces: tuple[str, ...]
+    pieces: tuple[Piece, ...]
     places: tuple[Range, ...]
 
     @property
@@ -52,7 +57,7 @@ class Reading:
 
 
 class Reader:
-    """Tokenizer and encoder. Each text runs alone, so a score never depends on its neighbours."""
+    """Tokenizer and encoder. What a sentence gives is the same in any company, and kept a while."""
 
     def __init__(
         self, folder: Path, *, listed: AbstractSet[str] = frozenset(), threads: int = 1
@@ -60,84 +65,78 @@ class Reader:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._encoder = session(folder / "encoder.onnx", threads)
-        self._known = listed | set(filter(_is_word, self._tokenizer.get_vocab()))
-        self._first = self._tokenizer.token_to_id("[CLS]")
-        self._last = self._tokenizer.token_to_id("[SEP]")
+        vocabulary = self._tokenizer.get_vocab()
+        self._encoder = Encoder(folder / "encoder.onnx", threads, mark=vocabulary["[CLS]"])
+        self._end = vocabulary["[SEP]"]
+        self._known = listed | set(filter(_is_word, vocabulary))
+        self.cache: Cache[Floats] = Cache(_CACHED)
 
     def read(self, text: str, *, before_each: Callable[[], None] = lambda: None) -> Reading:
-        """Every span of the text; `before_each` runs between windows and may raise."""
+        """Every span of the text; `before_each` runs now and before each run, and may raise."""
+        before_each()
         judged = plain(text, self._known)
         tokens = Tokens.of(self._tokenizer.encode(judged.text, add_special_tokens=False))
         planned = units(judged.text, tokens.offsets)
         if len(planned) > MOST_WINDOWS:
             raise TooLong(f"{len(planned)} windows, and {MOST_WINDOWS} is the most it reads")
-        found: dict[Range, Floats] = {}
-        for unit in planned:
-            before_each()
-            found |= self._spans(tokens, unit)
-        return _reading(judged, tokens, _with_joined(found, planned, (0, len(tokens.ids))))
+        read = self._features([tokens.ids[start:end] for start, end in planned], before_each)
+        return _reading(judged, tokens, planned, read)
 
-    def _spans(self, tokens: Tokens, unit: Range) -> dict[Range, Floats]:
-        """The features of a unit and of its stretches, by token range."""
-        start, end = unit
-        ids = np.array([[self._first, *tokens.ids[start:end], self._last]], np.int64)
-        ranges = tuple(spans(ids.shape[1]))
-        inputs = {"ids": ids, "spans": _averages(ranges, ids.shape[1])}
-        (features,) = self._encoder.run(None, inputs)
-        keys = [_inside(unit, span) for span in ranges]
-        return dict(zip(keys, features, strict=True))
+    def _features(
+        self, sentences: Sequence[Sequence[int]], before_each: Callable[[], None]
+    ) -> list[Floats]:
+        """One array per sentence; those read before are not read again."""
+        keys = [self.cache.key(array("H", sentence).tobytes()) for sentence in sentences]
+        known = {key: rows for key in keys if (rows := self.cache.get(key)) is not None}
+        new = {key: ids for key, ids in zip(keys, sentences, strict=True) if key not in known}
+        names = list(new)
+        words = [ids or [self._end] for ids in new.values()]
+        for number, rows in self._encoder.read(words, before_each):
+            known[names[number]] = rows
+            self.cache.put(names[number], rows, rows.nbytes)
+        return [known[key] for key in keys]
+
+
+def _reading(
+    judged: Plain, tokens: Tokens, planned: Sequence[Range], read: Sequence[Floats]
+) -> Reading:
+    """The whole text first, then neighbouring units together, then what was read alone."""
+    whole = (0, len(tokens.ids))
+    ranges = (_inside(unit, span) for unit in planned for span in spans(unit[1] - unit[0]))
+    rows = {each: row for row, each in enumerate(ranges)}
+    apart = [unit for unit in planned if unit != whole] or planned
+    alone = [each for each in rows if each != whole]
+    pairs = list(pairwise(apart)) if len(apart) > _PAIR else []
+    found = [(whole,) if whole in rows else tuple(apart), *pairs, *((each,) for each in alone)]
+    values = np.concatenate(read)
+    joined = _whole_and_pairs(values[[rows[unit] for unit in apart]], apart)[: 1 + len(pairs)]
+    if whole in rows:
+        joined[0] = values[rows[whole]]
+    inside = {each: _characters(judged, tokens, each) for each in {whole, *apart, *alone}}
+    return Reading(
+        np.concatenate([joined, values[[rows[each] for each in alone]]]),
+        tuple(tuple(judged.text[slice(*inside[each])] for each in piece) for piece in found),
+        tuple(judged.original(inside[piece[0]][0], inside[piece[-1]][1]) for piece in found),
+    )
 
 
 def _inside(unit: Range, span: Range) -> Range:
-    """A span of a unit, counted in the text: the unit's own tokens start after its mark."""
-    start, end = unit
-    return max(start + span[0] - 1, start), min(start + span[1] - 1, end)
+    """A span of a unit, counted in the text."""
+    return unit[0] + span[0], unit[0] + span[1]
 
 
-def _with_joined(
-    found: dict[Range, Floats], planned: list[Range], whole: Range
-) -> dict[Range, Floats]:
-    """The whole text first, then what was read, then neighbouring units together."""
-    units_ = [unit for unit in planned if unit != whole]
-    pairs = {(a[0], b[1]): _mean(found, (a, b)) for a, b in pairwise(units_)}
-    first = found[whole] if whole in found else _mean(found, units_)
-    return {whole: first} | pairs | found
-
-
-def _mean(found: dict[Range, Floats], ranges: Sequence[Range]) -> Floats:
-    """The features of several units as one, longer ones counting more."""
-    lengths = np.array([end - start + 2 for start, end in ranges], np.float32)
-    rows = np.stack([found[each] for each in ranges])
-    mean: Floats = np.einsum("u,uf->f", lengths / lengths.sum(), rows)
-    return mean
-
-
-def _reading(judged: Plain, tokens: Tokens, found: dict[Range, Floats]) -> Reading:
-    inside = [_characters(judged, tokens, span) for span in found]
-    pieces = tuple(judged.text[first:last] for first, last in inside)
-    places = tuple(judged.original(first, last) for first, last in inside)
-    return Reading(np.stack(list(found.values())), pieces, places)
-
-
-def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """An ONNX model on the CPU with `threads` threads, deterministic."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+def _whole_and_pairs(units_: Floats, ranges: Sequence[Range]) -> Floats:
+    """All units as one, then each with the next; longer ones count more."""
+    lengths = np.array([[max(1, end - start)] for start, end in ranges], np.float32)
+    weighted = units_ * lengths
+    pairs = (weighted[:-1] + weighted[1:]) / (lengths[:-1] + lengths[1:])
+    every = weighted.sum(0, keepdims=True) / lengths.sum()
+    joined: Floats = np.concatenate([every, pairs])
+    return joined
 
 
 def _is_word(piece: str) -> bool:
     return piece.isalpha() and len(piece) >= SHORTEST_DISGUISE
-
-
-def _averages(ranges: tuple[Range, ...], length: int) -> Floats:
-    rows = np.zeros((len(ranges), length), np.float32)
-    for row, (start, end) in zip(rows, ranges, strict=True):
-        row[start:end] = 1.0 / (end - start)
-    return rows
 
 
 def _characters(judged: Plain, tokens: Tokens, span: Range) -> Range:

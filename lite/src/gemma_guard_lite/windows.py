@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 LONGEST = 190
-"""Word pieces the encoder reads at once, its two marks not counted."""
+"""Word pieces the encoder reads at once."""
 OVERLAP = 48
 SPAN = 32
 STEP = 16

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gemma_guard_lite.model import SOFTNESS, pooled
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+SPANS = arrays(
+    np.float32, st.tuples(st.integers(1, 30), st.just(4)), elements=st.floats(-20, 20, width=32)
+)
+
+
+@given(SPANS)
+def test_the_judgement_lies_between_the_mean_and_the_worst_span(raw: np.ndarray) -> None:
+    found = pooled(raw)
+    assert (found <= raw.max(0) + 1e-3).all()
+    assert (found >= raw.mean(0) - 1e-3).all()
+
+
+@given(arrays(np.float32, (1, 4), elements=st.floats(-20, 20, width=32)))
+def test_a_text_of_one_span_is_judged_as_that_span(raw: np.ndarray) -> None:
+    assert pooled(raw).tolist() == raw[0].tolist()
+
+
+def test_clear_harm_does_not_drown_in_harmless_company() -> None:
+    raw = np.full((20, 4), -5, np.float32)
+    raw[7] = 4
+    assert pooled(raw) == pytest.approx(raw.max(0), abs=0.5)
+
+
+def test_many_doubtful_sentences_weigh_less_than_one_clear_one() -> None:
+    doubtful = np.linspace(-4, 0.5, 20, dtype=np.float32)[:, None].repeat(4, 1)
+    assert (pooled(doubtful) < 0.5 - SOFTNESS / 2).all()
