@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gemma_guard_lite.model import SOFTNESS, pooled
+from gemma_guard_lite.model import HEADS, SOFTNESS, Model, pooled
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -33,3 +33,12 @@ def test_clear_harm_does_not_drown_in_harmless_company() -> None:
 def test_many_doubtful_sentences_weigh_less_than_one_clear_one() -> None:
     doubtful = np.linspace(-4, 0.5, 20, dtype=np.float32)[:, None].repeat(4, 1)
     assert (pooled(doubtful) < 0.5 - SOFTNESS / 2).all()
+
+
+@pytest.mark.parametrize("company", [20, 200])
+def test_a_threat_stays_one_among_many_harmless_sentences(model: Model, company: int) -> None:
+    threat, dangerous = "I will kill you tonight with a knife.", HEADS.index("dangerous_content")
+    harmless = [f"Train {number} to the coast leaves on time." for number in range(company)]
+    text = " ".join([*harmless[: company // 2], threat, *harmless[company // 2 :]])
+    alone = model.prompt(threat).margins[dangerous]
+    assert model.prompt(text).margins[dangerous] == pytest.approx(alone, abs=1)
