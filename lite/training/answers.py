@@ -89,10 +89,12 @@ class Judge:
         self, answers: np.ndarray, prompts: np.ndarray, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(by the answer alone, with its prompt), one row per row."""
-        alone = margins(self.alone, alone_spans(answers), rows)
-        pairs = alone_spans(together(self.lens, answers, prompts))
-        matches = alone_spans(agreed(self.lens, answers, prompts))
-        paired, matched = margins(self.paired, pairs, rows), margins(self.matched, matches, rows)
+        pairs = together(self.lens, answers, prompts)
+        matches = agreed(self.lens, answers, prompts)
+        read = ((self.alone, answers), (self.paired, pairs), (self.matched, matches))
+        alone, paired, matched = (
+            np.concatenate(margins(net, alone_spans(values), rows)) for net, values in read
+        )
         return alone, (alone + paired + matched) / 3
 
 

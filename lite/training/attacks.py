@@ -21,6 +21,11 @@ def padded(text: str) -> str:
     return f"{_BEFORE}{text}{_AFTER}"
 
 
+def buried(text: str) -> str:
+    """Twenty times as many harmless sentences: 120."""
+    return f"{_BEFORE * 20}{text}{_AFTER * 20}"
+
+
 def leetspeak(text: str) -> str:
     """Six letters as digits, everywhere."""
     return text.translate(_LEET)
@@ -43,6 +48,7 @@ def quoted(text: str) -> str:
 
 ALL: Mapping[str, Callable[[str], str]] = {
     "benign padding": padded,
+    "120 benign sentences": buried,
     "leetspeak": leetspeak,
     "capitals": shouted,
     "alternating case": alternating,

@@ -19,7 +19,7 @@ def platt(raw: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[flo
     raw, target, weight = raw[known], labels[known].astype(float), weights[known]
     positive = weight @ target
     share = target * PRIOR / positive + (1 - target) * (1 - PRIOR) / (weight @ (1 - target))
-    slope, shift = fitted(raw[:, None], target, weight * share, ridge=1e-6, positive=True)
+    slope, shift = fitted(raw[:, None], target, weight * share, ridge=1e-6)
     return float(slope[0]), shift
 
 

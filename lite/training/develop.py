@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 
 import numpy as np
-from linear import matrix, ngram_weights
 from nets import Plan, Spans, margins, trained
 from sklearn.metrics import average_precision_score
 from sources import Row
@@ -51,21 +50,19 @@ def fold_of(row: Row) -> int:
     return next(number for number, fold in enumerate(FOLDS) if source in fold)
 
 
-def left_out_parts(
-    found: tuple[Row, ...], spans: Spans, pieces: list[str], labels: np.ndarray, plan: Plan
-) -> np.ndarray:
-    """Encoder and n-gram margins of every row, by models that never saw its source."""
-    inputs, weights = matrix(pieces), source_weights(found)
-    fold = np.array([fold_of(row) for row in found])
-    parts = np.zeros((len(found), 10), np.float32)
+def left_out_margins(
+    found: tuple[Row, ...], spans: Spans, labels: np.ndarray, plan: Plan
+) -> list[np.ndarray]:
+    """Encoder margins of the spans of every row, by nets that never saw its source."""
+    weights, fold = source_weights(found), np.array([fold_of(row) for row in found])
+    read: list[np.ndarray] = [np.empty(0)] * len(found)
     for number in range(len(FOLDS)):
         seen, unseen = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         net = trained(spans, labels, weights, seen, plan)
-        tables, biases = ngram_weights(inputs, labels, weights, seen)
-        parts[unseen, :5] = margins(net, spans, unseen)
-        parts[unseen, 5:] = inputs[unseen] @ tables + biases
+        for row, each in zip(unseen, margins(net, spans, unseen), strict=True):
+            read[row] = each
         print(f"fold {number}: {len(seen)} seen, {len(unseen)} left out", flush=True)
-    return parts
+    return read
 
 
 def development_set(found: tuple[Row, ...], labels: np.ndarray) -> np.ndarray:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from gemma_guard_lite.lexicon import Piece
 from gemma_guard_lite.reader import Reader
-from gemma_guard_lite.words import WordList
+from gemma_guard_lite.words import Piece, WordList
 
 LONGEST = 1_600
 """Characters of a text used in training: two windows or so."""

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from gemma_guard_lite.model import pooled
 from graph import MS, Graph
 from onnx import TensorProto, helper
 from torch.nn import functional
@@ -100,20 +99,14 @@ def trained(
 
 
 @torch.inference_mode()
-def margins(net: Net, spans: Spans, rows: np.ndarray, *, softness: float = 2.0) -> np.ndarray:
-    """Per text the margins of its spans, pooled as in the shipped model.
-
-    Its sum of parts reaches about half as far as one net, and so does its softness.
-    """
-    found = []
+def margins(net: Net, spans: Spans, rows: np.ndarray) -> list[np.ndarray]:
+    """For each text one row per span, one column per head."""
+    found: list[np.ndarray] = []
     for chunk in _chunks(rows):
         values, owner = spans.batch(chunk)
-        each, last = (
-            net(values).numpy(),
-            np.cumsum(np.bincount(owner.numpy(), minlength=len(chunk))),
-        )
-        found += [pooled(part, softness) for part in np.split(each, last[:-1])]
-    return np.stack(found)
+        ends = np.cumsum(np.bincount(owner.numpy(), minlength=len(chunk)))
+        found += np.split(net(values).numpy(), ends[:-1])
+    return found
 
 
 def _chunks(rows: np.ndarray) -> list[np.ndarray]:

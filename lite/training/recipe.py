@@ -22,22 +22,19 @@ from answers import CUTS, Judge, cut_of, save_judge
 from bands import input_bands, output_bands
 from blends import (
     ANY,
-    PARTS,
-    Columns,
+    WORDS,
     blend,
     empty,
     leaning,
     of_answer,
     of_input,
-    of_output,
     stretched,
 )
-from develop import KNOWN_TO_WORDS, area, development_set, left_out_parts, source_weights
-from gemma_guard_lite.model import WEIGHTS, Blend, Model, pooled
+from develop import KNOWN_TO_WORDS, area, development_set, left_out_margins, source_weights
+from gemma_guard_lite.model import SOFTNESS, WEIGHTS, Blend, Model, pooled
 from gemma_guard_lite.reader import Reading
 from gemma_guard_lite.words import WordList
 from graph import Graph
-from linear import matrix, ngram_weights, save_ngrams
 from nets import Plan, Spans, add_net, save, trained
 from parts import export_encoder, export_words
 from replies import SAID
@@ -83,20 +80,17 @@ def train(rows: Table, seen: features.Features, work: Path) -> Figures:
     """Fit, blend, calibrate and write; returns the development figures."""
     marks, weight = labels(rows.asked), source_weights(rows.asked)
     spans = Spans(seen.values, *seen.ranges(row.text for row in rows.asked))
-    pieces = [seen.pieces[first] for first in spans.first]
     if not (work / "left_out.npy").exists():
         with timed("sources left out"):
-            found = left_out_parts(rows.asked, spans, pieces, marks, PLAN)
-            np.save(work / "left_out.npy", found)
-    word_list = WordList.load(WEIGHTS / "words.npz")
-    words = np.array([[word_list.margin(piece)] for piece in pieces], np.float32)
-    parts = np.concatenate([np.load(work / "left_out.npy"), words], axis=1)
+            found = left_out_margins(rows.asked, spans, marks, PLAN)
+            np.save(work / "left_out.npy", np.concatenate(found))
+    parts = left_out_parts(seen, spans, np.load(work / "left_out.npy"))
     honest = np.array([row.source.split("+")[0] not in KNOWN_TO_WORDS for row in rows.asked])
-    used = (parts[honest], marks[honest], weight[honest])
+    used = (np.array([summed_up(each) for each in parts])[honest], marks[honest], weight[honest])
     inputs = leaning(blend(*used, of_input, ridge=1e-4), *used)
     figures = developed(rows, parts, marks, inputs)
     with timed("final parts"):
-        fit_final(rows, spans, pieces, marks, weight)
+        fit_final(rows, spans, marks, weight)
     with timed("answers"):
         told, outputs = fit_answers(rows, seen, inputs)
     with timed("calibration"):
@@ -104,48 +98,64 @@ def train(rows: Table, seen: features.Features, work: Path) -> Figures:
     return figures
 
 
-def developed(rows: Table, parts: np.ndarray, marks: np.ndarray, inputs: Blend) -> Figures:
+def left_out_parts(seen: features.Features, spans: Spans, left_out: np.ndarray) -> list[np.ndarray]:
+    """For each row its spans as the judge reads them, but by nets that never saw its source."""
+    words = WordList.load(WEIGHTS / "words.npz")
+    ranges = list(zip(spans.first, spans.last, strict=True))
+    ends = np.cumsum([last - first for first, last in ranges])
+    return [
+        np.concatenate([read, words.margins(seen.pieces[first:last])], axis=1)
+        for read, (first, last) in zip(np.split(left_out, ends[:-1]), ranges, strict=True)
+    ]
+
+
+def summed_up(parts: np.ndarray) -> np.ndarray:
+    """One row for a text: its spans' encoder margins pooled, the word list on the whole.
+
+    A net's margins reach about as far as one and a half of the judge's, and so does its softness.
+    """
+    return np.append(pooled(parts[:, :WORDS], 1.5 * SOFTNESS), parts[0, WORDS])
+
+
+def developed(rows: Table, parts: list[np.ndarray], marks: np.ndarray, inputs: Blend) -> Figures:
     """AU-PRC of any harm on the left-out sources: the judge, and each part by itself."""
     kept = development_set(rows.asked, marks)
-    harmful, raw = marks[kept, ANY] > HALF, inputs.raw(parts[kept])
-    encoder, ngrams, words = (parts[kept, column] for column in (ANY, PARTS + ANY, 2 * PARTS))
+    harmful, summed = marks[kept, ANY] > HALF, np.array([summed_up(parts[row]) for row in kept])
+    encoder, words = summed[:, ANY], summed[:, WORDS]
+    judged = np.array([pooled(inputs.raw(parts[row])).max() for row in kept])
     candidates = {
-        "judge (worst of four heads)": raw.max(1),
+        "judge (worst of four heads)": judged,
         "encoder": encoder,
-        "n-grams": ngrams,
         "word list": words,
-        "sum of the three": encoder + ngrams + words,
+        "sum of the two": encoder + words,
     }
     areas = {name: round(area(harmful, margin), 4) for name, margin in candidates.items()}
     print(areas, np.round(inputs.weights, 2).tolist(), np.round(inputs.bias, 2), flush=True)
     return {"development": {"rows": len(kept), "harmful": int(harmful.sum()), "areas": areas}}
 
 
-def fit_final(
-    rows: Table, spans: Spans, pieces: list[str], marks: np.ndarray, weight: np.ndarray
-) -> None:
-    """The shipped encoder heads and n-grams, on every row that is not held out."""
+def fit_final(rows: Table, spans: Spans, marks: np.ndarray, weight: np.ndarray) -> None:
+    """The shipped encoder heads, on every row that is not held out."""
     used = np.flatnonzero(~held(rows.asked))
     graph = Graph()
     add_net(graph, "features", "heads", trained(spans, marks, weight, used, PLAN))
     width = spans.values.shape[1]
     save(graph, WEIGHTS / "heads.onnx", inputs={"features": width}, outputs=("heads",))
-    save_ngrams(*ngram_weights(matrix(pieces), marks, weight, used), WEIGHTS / "ngrams.npz")
 
 
 def fit_answers(rows: Table, seen: features.Features, inputs: Blend) -> tuple[Figures, Figures]:
     """The answer nets, cross-fitted by prompt, and their blends with the input judge."""
-    answers, prompts = [row.answer or "" for row in rows.answered], [r.text for r in rows.answered]
-    said, asked = _gists(seen, answers), _gists(seen, prompts)
+    answers = [row.answer or "" for row in rows.answered]
+    said, asked = _gists(seen, answers), _gists(seen, [row.text for row in rows.answered])
     marks, weight = labels(rows.answered), source_weights(rows.answered)
     judge = Judge.fitted(said, asked, marks, weight, np.arange(len(marks)))
     save_judge(judge, WEIGHTS / "answers.onnx", width=said.shape[1])
-    write({"input": inputs, "output": empty(13), "answer": empty(9)}, {})
+    write({"input": inputs, "output": empty(9), "answer": empty(9)}, {})
     alone, paired = crossed(rows, said, asked)
     model = Model(WEIGHTS)
-    by_answer, by_prompt = (_raw(model, inputs, seen, texts) for texts in (answers, prompts))
-    output = _answer_blend((by_answer, by_prompt, paired), marks, weight, of_output)
-    answer = _answer_blend((by_answer, alone), marks, weight, of_answer)
+    judged = _raw(model, inputs, seen, answers)
+    output = _answer_blend((judged, paired), marks, weight)
+    answer = _answer_blend((judged, alone), marks, weight)
     write({"input": inputs, "output": output[0], "answer": answer[0]}, {})
     areas = {"alone": _areas(rows, answer[1]), "with prompt": _areas(rows, output[1])}
     violation = 1 / (1 + np.exp(-output[1]))
@@ -165,10 +175,10 @@ def crossed(rows: Table, said: np.ndarray, asked: np.ndarray) -> tuple[np.ndarra
 
 
 def _answer_blend(
-    parts: tuple[np.ndarray, ...], marks: np.ndarray, weight: np.ndarray, columns: Columns
+    parts: tuple[np.ndarray, ...], marks: np.ndarray, weight: np.ndarray
 ) -> tuple[Blend, np.ndarray]:
     joined = np.concatenate(parts, axis=1)
-    made = blend(joined, marks, weight, columns, ridge=1e-2)
+    made = blend(joined, marks, weight, of_answer, ridge=1e-2)
     raw = made.raw(joined)
     made = stretched(made, raw, marks, weight)
     print(np.round(made.weights, 2).tolist(), flush=True)
@@ -181,11 +191,12 @@ def _gists(seen: features.Features, texts: list[str]) -> np.ndarray:
 
 def _raw(model: Model, inputs: Blend, seen: features.Features, texts: list[str]) -> np.ndarray:
     """Per text the input judge's margins of its spans, by the shipped parts."""
-    found = {text: pooled(inputs.raw(model.parts(_reading(seen, text)))) for text in set(texts)}
+    found = {text: pooled(inputs.raw(model.parts(reading_of(seen, text)))) for text in set(texts)}
     return np.array([found[text] for text in texts])
 
 
-def _reading(seen: features.Features, text: str) -> Reading:
+def reading_of(seen: features.Features, text: str) -> Reading:
+    """A text as the shipped reader read it."""
     row = seen.index[text]
     first, last = seen.starts[row], seen.starts[row + 1]
     places = ((0, 0),) * (last - first)

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,11 @@ HERE = Path(__file__).parent
 LOG = HERE / "EVAL_LOG.md"
 RESULTS = HERE / "results"
 RESAMPLES = 1_000
+_ON_COMPUTERS = re.compile(
+    r"\bhack|malware|\bvirus|phish|ransom|keylog|exploit|denial.of.service|botnet|trojan|rootkit"
+    r"|spyware|brute.force|password|cyber|backdoor",
+    re.IGNORECASE,
+)
 NAMES = {
     "sexually_explicit": "sexual",
     "hate_speech": "hate",
@@ -243,9 +249,12 @@ def shares(model: Model, folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     benign = ("alpaca_harmless_test", "cyberseceval_frr", "i_physicalsafety_safe")
     for name in (*benign, "simplesafetytests", "advbench"):
-        rows = read(folder / f"{name}.jsonl.gz")
-        marks = [name not in benign] * len(rows)
-        found |= _at_bands(name, _measured(model, [row["text"] for row in rows], marks))
+        texts = [row["text"] for row in read(folder / f"{name}.jsonl.gz")]
+        found |= _at_bands(name, _measured(model, texts, [name not in benign] * len(texts)))
+        if name == "advbench":
+            attacking = [text for text in texts if _ON_COMPUTERS.search(text)]
+            seen = _measured(model, attacking, [1] * len(attacking))
+            found |= _at_bands("advbench, attacks on computers", seen)
     return found
 
 

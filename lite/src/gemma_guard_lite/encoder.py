@@ -11,7 +11,7 @@ import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 from numpy.typing import NDArray
 
 from gemma_guard_lite.packs import Pack, packs
-from gemma_guard_lite.windows import Range, spans
+from gemma_guard_lite.windows import spans
 
 Floats = NDArray[np.float32]
 Ids = Sequence[int]
@@ -39,7 +39,7 @@ class Encoder:
             before_each()
             inputs = laid_out(pack, sentences, mark=self._mark)
             (features,) = self._session.run(["features"], inputs)
-            if not np.isfinite(features).all():
+            if not np.isfinite(features.sum()):
                 raise FloatingPointError("the encoder left the range of float32")
             for column, numbers in zip(features, pack.columns, strict=True):
                 yield from _taken(column, numbers, sentences)
@@ -50,13 +50,9 @@ def _taken(
 ) -> Iterator[tuple[int, Floats]]:
     first = 0
     for number in numbers:
-        last = first + len(_spans(sentences[number]))
+        last = first + len(spans(len(sentences[number])))
         yield number, rows[first:last].copy()  # not all of the run along with it
         first = last
-
-
-def _spans(sentence: Ids) -> tuple[Range, ...]:
-    return tuple(spans(len(sentence)))
 
 
 def laid_out(pack: Pack, sentences: Sequence[Ids], *, mark: int) -> Inputs:
@@ -89,7 +85,7 @@ def _column(
 
 
 def _averages(pack: Pack, sentences: Sequence[Ids]) -> Floats:
-    found = [[_spans(sentences[number]) for number in numbers] for numbers in pack.columns]
+    found = [[spans(len(sentences[number])) for number in numbers] for numbers in pack.columns]
     most = max(_LEAST_SPANS, *(sum(map(len, each)) for each in found))
     averages = np.zeros((len(found), most, pack.length), np.float32)
     for rows, numbers, each in zip(averages, pack.columns, found, strict=True):

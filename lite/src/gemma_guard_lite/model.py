@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gemma_guard_lite import windows
 from gemma_guard_lite.encoder import session
-from gemma_guard_lite.lexicon import Lexicon
 from gemma_guard_lite.reader import Reader, Reading
 from gemma_guard_lite.windows import Range
+from gemma_guard_lite.words import WordList
 
 HEADS = ("sexually_explicit", "hate_speech", "harassment", "dangerous_content")
 WEIGHTS = Path(__file__).parent / "weights"
@@ -24,14 +25,15 @@ FILES = (
     "encoder.onnx",
     "heads.onnx",
     "lite.json",
-    "ngrams.npz",
     "tokenizer.json",
     "words.npz",
 )
 
-SOFTNESS = 1.0
+SOFTNESS = 1.5
 """How far below the worst span another still counts: the worst alone would make every long text
 look bad, the mean would let harmless company hide harm."""
+COUNTED = 8
+"""Spans that count, the worst: however much harmless company there is, no more of it does."""
 
 Floats = NDArray[np.float32]
 Tick = Callable[[], None]
@@ -81,11 +83,11 @@ class Blend:
 
 
 class Model:
-    """Encoder, n-grams and word list, blended per head."""
+    """Encoder and word list, blended per head."""
 
     def __init__(self, folder: Path = WEIGHTS, *, threads: int = 1) -> None:
-        self._lexicon = Lexicon.load(folder)
-        listed = self._lexicon.words.weights.keys()
+        self._words = WordList.load(folder / "words.npz")
+        listed = self._words.weights.keys()
         self._reader = Reader(folder, listed=listed, threads=threads)
         self._heads = session(folder / "heads.onnx", threads)
         self._answers = session(folder / "answers.onnx", threads)
@@ -100,23 +102,19 @@ class Model:
     def answer(self, text: str, prompt: str | None, *, tick: Tick = _no_tick) -> Judgement:
         """Judge a text that answers, in the light of `prompt` where there is one."""
         reading = self.read(text, tick=tick)
-        if prompt is None:
-            parts = _side_by_side(self._raw(reading), self.complied(reading, None))
-            return self._judged(self._blends["answer"].raw(parts), reading, "answer")
-        asked = self.read(prompt, tick=tick)
-        whole = (pooled(self._raw(asked)), self.complied(reading, asked))
-        parts = _side_by_side(self._raw(reading), *whole)
-        return self._judged(self._blends["output"].raw(parts), reading, "output")
+        asked = None if prompt is None else self.read(prompt, tick=tick)
+        kind = "answer" if asked is None else "output"
+        parts = _beside(self._raw(reading), self.complied(reading, asked))
+        return self._judged(self._blends[kind].raw(parts), reading, kind)
 
     def parts(self, reading: Reading) -> Floats:
-        """What each part of the judge says of each span: encoder, n-grams, word list."""
+        """What each part of the judge says of each span: encoder, word list."""
         (heads,) = self._heads.run(None, {"features": reading.features})
-        return np.concatenate([heads, self._lexicon.margins(reading.pieces)], axis=1)
+        return np.concatenate([heads, self._words.margins(reading.pieces)], axis=1)
 
     def forget(self) -> None:
         """Keep nothing of the texts judged so far."""
         self._reader.cache.clear()
-        self._lexicon.cache.clear()
 
     def complied(self, answer: Reading, prompt: Reading | None) -> Floats:
         """How much the answer looks like a harmful one, by itself or as the answer to `prompt`."""
@@ -141,22 +139,22 @@ class Model:
         return Judgement(tuple(top.tolist()), tuple(margins.tolist()), places)
 
 
-def pooled(raw: Floats, softness: float = SOFTNESS) -> Floats:
-    """Per head the mean of all spans, in which one counts the more the worse it is."""
-    share = np.exp((raw - raw.max(0)) / softness)
-    mean: Floats = np.einsum("sh,sh->h", raw, share) / share.sum(0)
+def pooled(raw: Floats, softness: float = SOFTNESS, counted: int = COUNTED) -> Floats:
+    """Per head the mean of the worst spans, in which one counts the more the worse it is."""
+    worst = np.sort(raw, axis=0)[-counted:]
+    share = np.exp((worst - worst[-1]) / softness)
+    mean: Floats = np.einsum("sh,sh->h", worst, share) / share.sum(0)
     return mean
 
 
-def _side_by_side(spans: Floats, *whole: Floats) -> Floats:
+def _beside(spans: Floats, whole: Floats) -> Floats:
     """Each span's own columns, then what holds for all of them."""
-    shared = [np.broadcast_to(row.reshape(1, -1), (len(spans), row.size)) for row in whole]
-    return np.concatenate([spans, *shared], axis=1)
+    return np.concatenate([spans, np.broadcast_to(whole, (len(spans), whole.size))], axis=1)
 
 
 def fingerprint(folder: Path = WEIGHTS) -> str:
-    """A hash of everything a score depends on."""
-    digest = hashlib.sha256()
+    """A hash of the weights and of how texts are cut and pooled."""
+    digest = hashlib.sha256(repr((SOFTNESS, COUNTED, *windows.SHAPE)).encode())
     for name in FILES:
         digest.update((folder / name).read_bytes())
     return f"lite-{digest.hexdigest()[:12]}"

@@ -15,9 +15,9 @@ from tokenizers import Encoding, Tokenizer
 
 from gemma_guard_lite.cache import Cache
 from gemma_guard_lite.encoder import Encoder
-from gemma_guard_lite.lexicon import Piece
 from gemma_guard_lite.plain import SHORTEST_DISGUISE, Plain, plain
 from gemma_guard_lite.windows import Range, spans, units
+from gemma_guard_lite.words import Piece
 
 Floats = NDArray[np.float32]
 MOST_WINDOWS = 2_048

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 
 LONGEST = 190
@@ -15,6 +16,8 @@ WHOLE = 46
 """Up to this many pieces a text is also read as a whole."""
 SHORTEST = 4
 """Sentences of fewer pieces are read with what follows."""
+
+SHAPE = (LONGEST, OVERLAP, SPAN, STEP, WHOLE, SHORTEST)
 
 Range = tuple[int, int]
 
@@ -42,12 +45,11 @@ def windows(length: int, *, longest: int = LONGEST, overlap: int = OVERLAP) -> I
     yield start, length
 
 
-def spans(length: int) -> Iterator[Range]:
+@cache
+def spans(length: int) -> tuple[Range, ...]:
     """All of a window, then stretches of it where it is long."""
-    yield 0, length
-    if length > WHOLE:
-        for start in range(0, length - STEP, STEP):
-            yield start, min(start + SPAN, length)
+    stretches = range(0, length - STEP, STEP) if length > WHOLE else ()
+    return (0, length), *((start, min(start + SPAN, length)) for start in stretches)
 
 
 def units(text: str, offsets: Sequence[Range]) -> list[Range]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
-
-from gemma_guard_lite.ngrams import words_of
+from numpy.typing import NDArray
 
 LIMIT = 6.0
+Piece: TypeAlias = tuple[str, ...]
+"""What a span reads: one text, or several sentences that count as one."""
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Listed words of a text by their number, each with how much it counts; and their pull."""
+    """Listed words of a text by their number, each with how often times how rare; their pull."""
 
     counts: Mapping[int, float]
     pull: float
@@ -39,22 +42,31 @@ class WordList:
             triples = zip(range(len(words)), rarity, pull, strict=True)
             return cls(dict(zip(words, triples, strict=True)), float(arrays["bias"]))
 
-    def found(self, words: Sequence[str]) -> Found:
-        """The listed among the words of a text."""
-        times = Counter(self.weights[word] for word in words if word in self.weights)
-        counts = {number: count * rarity for (number, rarity, _), count in times.items()}
-        return Found(counts, sum(counts[number] * pull for number, _, pull in times))
+    def margins(self, pieces: Sequence[Piece]) -> NDArray[np.float32]:
+        """One row per piece; a text that stands in several is looked up once."""
+        found = {text: self.found(text) for text in {text for piece in pieces for text in piece}}
+        rows = [[self.together([found[text] for text in piece])] for piece in pieces]
+        return np.array(rows, np.float32)
 
-    def margin(self, piece: Sequence[str]) -> float:
-        """What the texts of a piece say together."""
-        return self.together([self.found(words_of(text)) for text in piece])
+    def found(self, text: str) -> Found:
+        """The listed among the words of a text."""
+        counts: dict[int, float] = {}
+        total = 0.0
+        for word in _WORD.findall(text.lower()):
+            if known := self.weights.get(word):
+                number, rarity, pull = known
+                counts[number] = counts.get(number, 0.0) + rarity
+                total += rarity * pull
+        return Found(counts, total)
 
     def together(self, texts: Sequence[Found]) -> float:
         """Above zero: more like the comments people called toxic than like the others."""
-        counts = dict(texts[0].counts)
-        for text in texts[1:]:
+        counts: dict[int, float] = {}
+        squared = 0.0
+        for text in texts:
             for number, count in text.counts.items():
-                counts[number] = counts.get(number, 0.0) + count
-        length = sqrt(sum(count * count for count in counts.values())) or 1.0
+                before = counts.get(number, 0.0)
+                counts[number] = before + count
+                squared += count * (count + 2 * before)
         pull = sum(text.pull for text in texts)
-        return max(-LIMIT, min(LIMIT, pull / length + self.bias))
+        return max(-LIMIT, min(LIMIT, pull / (sqrt(squared) or 1.0) + self.bias))
