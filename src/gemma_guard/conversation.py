@@ -262,9 +262,11 @@ def _role(message: Message) -> str:
 
 def _message(message: Message, role: str, index: int, *, is_newest: bool = True) -> Sequence[Found]:
     content = message.get("content")
-    is_plain = len(message) == 2 and role not in _NEEDS_A_LOOK  # noqa: PLR2004
-    if is_plain and type(content) is str and content:
-        return (Passage(content, (index, "content"), role, None, is_newest),)
+    if type(content) is str and len(message) == 2:  # noqa: PLR2004
+        if content and role not in _NEEDS_A_LOOK:
+            return (Passage(content, (index, "content"), role, None, is_newest),)
+        if not content and role in _ROLES and "role" in message:
+            return ()
     parts = tuple(_any_message(message, (index,), role))
     return parts if is_newest else tuple(map(_older, parts))
 

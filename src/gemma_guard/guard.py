@@ -33,7 +33,7 @@ from gemma_guard.policy import Bands, Policy
 from gemma_guard.portal import Portal
 from gemma_guard.reasoning import Inquiry, reason
 from gemma_guard.records import Sink, logger
-from gemma_guard.route import DEFAULT, Fields, Route, Routes, Rule
+from gemma_guard.route import DEFAULT, Fields, Lookup, Route, Routes, Rule
 from gemma_guard.scorer import Priority, Scorer
 from gemma_guard.service import Service, cache_of, close, make, same_sinks, sinks_of
 from gemma_guard.streaming import Piece, Release, Said, as_it_is, one_text
@@ -109,8 +109,8 @@ class Guard(Copied):
         stage: Stage | str = Stage.INPUT,
         prompt: str | None = None,
         route: str | None = None,
-        trusted: Fields | None = None,
-        claimed: Fields | None = None,
+        trusted: Fields | Lookup | None = None,
+        claimed: Fields | Lookup | None = None,
         tighten: Mapping[str, Bands] | None = None,
         tenant: str = "",
         priority: Priority = Priority.LIVE,
@@ -120,8 +120,9 @@ class Guard(Copied):
         At the input stage every text the caller supplied is judged; at the output stage the last
         message, as the answer to the newest user turn. `prompt` is what an output text answers.
         `route` names the floor; otherwise the `trusted` fields choose it. `claimed` fields and
-        `tighten` (policy → bands) can only make it stricter. Known scores are shared only within
-        one `tenant`. Checks nobody waits for have `priority` BACKGROUND: live ones go before them.
+        `tighten` (policy → bands) can only make it stricter. Both kinds of fields may be a function
+        that finds one by its name, asked for what routes match on. Known scores are shared only
+        within one `tenant`. Checks nobody waits for have `priority` BACKGROUND: live ones go first.
 
         Whatever happens to the judging is told by the verdict. Raises `UsageError` for a wrong
         call and `NotServing` after `aclose`.
@@ -277,8 +278,8 @@ class Guard(Copied):
         prompt: str | None = None,
         messages: Sequence[Message] | None = None,
         route: str | None = None,
-        trusted: Fields | None = None,
-        claimed: Fields | None = None,
+        trusted: Fields | Lookup | None = None,
+        claimed: Fields | Lookup | None = None,
         tighten: Mapping[str, Bands] | None = None,
         tenant: str = "",
         priority: Priority = Priority.LIVE,
