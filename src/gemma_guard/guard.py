@@ -45,6 +45,7 @@ C = TypeVar("C")
 
 _GIVEN = "given"
 _LONG_CHARS = 50_000  # some milliseconds of hashing and searching
+_MAPPINGS = (dict, Mapping)  # of what is a dictionary, as most are, the second alone takes longer
 
 
 class Guard(Copied):
@@ -368,6 +369,8 @@ class Guard(Copied):
 
 
 def _stage(stage: Stage | str) -> Stage:
+    if type(stage) is Stage:
+        return stage
     try:
         return Stage(stage)
     except ValueError:
@@ -379,7 +382,7 @@ def _is_long(source: Source) -> bool:
         return len(source) > _LONG_CHARS
     if not isinstance(source, list | tuple):  # `read` says what is wrong with it
         return False
-    contents = [m.get("content") for m in source if isinstance(m, Mapping)]
+    contents = [m.get("content") for m in source if isinstance(m, _MAPPINGS)]
     return sum([len(text) for text in contents if type(text) is str]) > _LONG_CHARS
 
 

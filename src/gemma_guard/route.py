@@ -206,8 +206,11 @@ class Routes:
         """
         if not trusted and not claimed:
             return self.named(name or DEFAULT)
+        if not (callable(trusted) and callable(claimed)):
+            check_fields(_given(trusted), _given(claimed), error=UsageError)
+        if not (self._on_trust or self._on_claims):
+            return self.named(name or DEFAULT)
         trust, claim = _lookup(trusted), _lookup(claimed)
-        check_fields(_given(trusted), _given(claimed), error=UsageError)
         floor = self.named(name) if name else self._floor(trust, claim)
         stricter = tuple([r for r in self._on_claims if r.match.covers(trust, claim)])
         return _tighten_all(floor, stricter) if stricter else floor

@@ -21,6 +21,7 @@ from gemma_guard import Action, Verdict
 
 _PROVIDER = "gemma_guard"
 _KEY = "standard_logging_guardrail_information"
+_ACTIONS = tuple(map(str, sorted(Action)))
 _late: dict[Any, list[Callable[[], None]]] = {}
 """What is to be entered soon, by the id of the call."""
 
@@ -97,10 +98,9 @@ def headers(data: Mapping[str, Any]) -> dict[str, str] | None:
     made = [entry["guardrail_response"] for entry in entries(data)]
     if not made:
         return None
-    action = max(Action.parse(one["action"]) for one in made)
     return {
-        "x-gemma-guard-decisions": ",".join(one["decision"] for one in made),
-        "x-gemma-guard-action": str(action),
+        "x-gemma-guard-decisions": ",".join([one["decision"] for one in made]),
+        "x-gemma-guard-action": max([one["action"] for one in made], key=_ACTIONS.index),
     }
 
 
@@ -114,6 +114,8 @@ def entries(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def status(verdict: Verdict, *, is_enforced: bool = True) -> GuardrailStatus:
     """LiteLLM's word for what happened."""
+    if not (verdict.gaps or verdict.findings):
+        return "success"
     if verdict.fault == "judge":
         return "guardrail_failed_to_respond"
     if is_enforced and verdict.action >= Action.REDACT:

@@ -97,9 +97,10 @@ class GemmaGuard(CustomGuardrail):
 
     def should_run_guardrail(self, data: Any, event_type: GuardrailEventHooks) -> bool:
         """Also before the call where it is judged later: to refuse what cannot be judged then."""
-        events = _BEFORE if event_type is _PRE else (event_type,)
-        should = super().should_run_guardrail
-        return any(should(data, event) for event in events if self._runs_at(event))
+        for event in _BEFORE if event_type is _PRE else (event_type,):
+            if self._runs_at(event) and super().should_run_guardrail(data, event):
+                return True
+        return False
 
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str

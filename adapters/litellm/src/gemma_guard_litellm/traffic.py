@@ -47,8 +47,11 @@ def claimed(name: str, data: Mapping[str, Any]) -> Words:
 
 def tenant(key: Any) -> str:
     """The team of the authenticated `key`, or the key: how fast an answer comes tells no other."""
-    owners = (getattr(key, name, None) for name in ("team_id", "token"))
-    return next((owner for owner in owners if owner and isinstance(owner, str)), "")
+    for name in ("team_id", "token"):
+        owner = getattr(key, name, None)
+        if owner and isinstance(owner, str):
+            return owner
+    return ""
 
 
 def key_of(data: Mapping[str, Any]) -> SimpleNamespace:
