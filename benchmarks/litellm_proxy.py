@@ -200,9 +200,9 @@ async def _timed(guardrail: GemmaGuard, times: dict[str, list[float]]) -> None:
         if name == "hook":
             await guardrail.async_pre_call_hook(key, None, data, "acompletion")
         elif name == "check":
-            call = Call(trusted={"model": ("m",)}, claimed={}, tenant="")
+            call = Call(data, key)
             verdict = await guardrail.guard.check(
-                messages=messages, stage=Stage.INPUT, trusted=call.trusted
+                messages=messages, stage=Stage.INPUT, trusted=call.trusted, claimed=call.claimed
             )
         else:
             enter(verdict, guardrail, data, GuardrailEventHooks.pre_call)

@@ -292,6 +292,25 @@ def test_trusted_fields_choose_the_floor_and_claimed_ones_only_add(
     trusted: Any, claimed: Any, name: str
 ) -> None:
     assert ROUTES.resolve(trusted=trusted, claimed=claimed).name == name
+    assert ROUTES.resolve(trusted=trusted.get, claimed=claimed.get).name == name
+    assert ROUTES.resolve(trusted=trusted, claimed=claimed.get).name == name
+
+
+def test_a_function_is_asked_only_for_fields_that_a_route_matches_on() -> None:
+    asked: list[str] = []
+    ROUTES.resolve(trusted=lambda _: "lab", claimed=asked.append)
+    assert set(asked) == {"tag", "header.x-mode"}
+
+    plain = Routes({"default": ROUTES.named("default")})
+    assert plain.resolve(trusted=asked.append, claimed=pytest.fail).name == "default"
+    with pytest.raises(UsageError, match="unknown route 'kid'"):
+        plain.resolve("kid", trusted=asked.append, claimed=pytest.fail)
+
+
+@pytest.mark.parametrize("value", [7, ["a", 7], {"a": 1}])
+def test_a_function_that_finds_no_text_is_refused(value: Any) -> None:
+    with pytest.raises(UsageError, match="tag: text or a list of texts is needed"):
+        ROUTES.resolve(trusted={}, claimed=lambda _: value)
 
 
 def test_a_named_route_is_a_floor_that_claims_still_tighten() -> None:
@@ -355,7 +374,7 @@ def test_a_pattern_of_stars_matches_whatever_is_given_and_nothing_that_is_not(
     fields: dict[str, str],
 ) -> None:
     match = Match(trusted=(("model", ("*",)), ("team", ("*",))))
-    assert match.covers(fields, {}) == (len(fields) == 2)
+    assert match.covers(fields.get, lambda _: None) == (len(fields) == 2)
 
 
 @pytest.mark.parametrize(

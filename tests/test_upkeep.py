@@ -63,6 +63,19 @@ async def test_a_changed_file_is_put_into_service(config: Path) -> None:
         assert (await guard.check(TEXT)).action is Action.LOG
 
 
+async def test_a_guard_that_its_first_check_opens_keeps_itself_up_too(config: Path) -> None:
+    guard = Guard.from_config(write(config, 0.6, WATCH), sinks=())
+    assert guard.check_sync(TEXT).action is Action.BLOCK
+    before = guard.fingerprint
+    await asyncio.sleep(0.2)
+
+    write(config, 0.95, WATCH)
+
+    await until(lambda: guard.fingerprint != before)
+    assert guard.check_sync(TEXT).action is Action.LOG
+    await guard.aclose()
+
+
 async def test_a_changed_file_that_is_wrong_is_told_once_and_the_next_one_taken(
     config: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

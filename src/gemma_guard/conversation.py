@@ -109,13 +109,16 @@ class Passage(NamedTuple):  # there is one per message: a dataclass takes three 
         return f"Passage({len(self.text)} characters)"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):  # one per check; see Passage
     """What of a source is judged, what it answers, and what cannot be judged."""
 
     passages: tuple[Passage, ...]
     gaps: tuple[Gap, ...] = ()
     prompt: str | None = None
+
+    def __repr__(self) -> str:
+        """No text."""
+        return f"Reading({len(self.passages)} passages, {len(self.gaps)} gaps)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +217,10 @@ def _skipped(part: Found) -> Gap:
 
 
 def _reading(found: Sequence[Found], prompt: str | None) -> Reading:
-    passages = [part for part in found if isinstance(part, Passage)]
-    gaps = tuple(part for part in found if isinstance(part, Gap))
-    return Reading((*passages, *_joined_turns(passages)), gaps, prompt)
+    passages = [part for part in found if type(part) is Passage]
+    gaps = () if len(passages) == len(found) else tuple(p for p in found if isinstance(p, Gap))
+    joined = _joined_turns(passages) if len(passages) > 1 else ()
+    return Reading((*passages, *joined), gaps, prompt)
 
 
 def _joined_turns(passages: Sequence[Passage]) -> Iterator[Passage]:
@@ -253,18 +257,20 @@ def _role(message: Message) -> str:
     """Who speaks; items of the responses form say so by their type."""
     role = message.get("role")
     if isinstance(role, str) and role:
-        if role.lower() in _TURNS:
-            return role.lower()
-        return role if role in _ROLES else _OTHER
+        if role in _ROLES:
+            return role
+        return role.lower() if role.lower() in _TURNS else _OTHER
     kind = message.get("type")
     return _ROLE_OF_ITEM.get(kind, "assistant") if isinstance(kind, str) else ""
 
 
 def _message(message: Message, role: str, index: int, *, is_newest: bool = True) -> Sequence[Found]:
     content = message.get("content")
-    is_plain = len(message) == 2 and role not in _NEEDS_A_LOOK  # noqa: PLR2004
-    if is_plain and type(content) is str and content:
-        return (Passage(content, (index, "content"), role, None, is_newest),)
+    if type(content) is str and len(message) == 2:  # noqa: PLR2004
+        if content and role not in _NEEDS_A_LOOK:
+            return (Passage(content, (index, "content"), role, None, is_newest),)
+        if not content and role in _ROLES and "role" in message:
+            return ()
     parts = tuple(_any_message(message, (index,), role))
     return parts if is_newest else tuple(map(_older, parts))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -27,13 +28,13 @@ from gemma_guard.errors import NotServing, UsageError, unknown
 from gemma_guard.flow import Flow, Read, SyncFlow
 from gemma_guard.handover import by_hand, on_a_loop
 from gemma_guard.health import Health, examine
-from gemma_guard.judging import Case, Outcome, Source, judge, source_of
+from gemma_guard.judging import Case, Outcome, is_long, judge, source_of
 from gemma_guard.pacing import Pacing
 from gemma_guard.policy import Bands, Policy
 from gemma_guard.portal import Portal
 from gemma_guard.reasoning import Inquiry, reason
 from gemma_guard.records import Sink, logger
-from gemma_guard.route import DEFAULT, Fields, Route, Routes, Rule
+from gemma_guard.route import DEFAULT, Fields, Lookup, Route, Routes, Rule
 from gemma_guard.scorer import Priority, Scorer
 from gemma_guard.service import Service, cache_of, close, make, same_sinks, sinks_of
 from gemma_guard.streaming import Piece, Release, Said, as_it_is, one_text
@@ -44,7 +45,6 @@ from gemma_guard.verdicts import record, verdict_on
 C = TypeVar("C")
 
 _GIVEN = "given"
-_LONG_CHARS = 50_000  # some milliseconds of hashing and searching
 
 
 class Guard(Copied):
@@ -75,6 +75,7 @@ class Guard(Copied):
         self._portal = Portal()
         self._long_texts = Portal()
         self._reloading = asyncio.Lock()
+        self._opening = threading.Lock()
         self._is_open = False
         self._closed = False
         self._upkeep: Upkeeping | None = None
@@ -109,8 +110,8 @@ class Guard(Copied):
         stage: Stage | str = Stage.INPUT,
         prompt: str | None = None,
         route: str | None = None,
-        trusted: Fields | None = None,
-        claimed: Fields | None = None,
+        trusted: Fields | Lookup | None = None,
+        claimed: Fields | Lookup | None = None,
         tighten: Mapping[str, Bands] | None = None,
         tenant: str = "",
         priority: Priority = Priority.LIVE,
@@ -120,8 +121,9 @@ class Guard(Copied):
         At the input stage every text the caller supplied is judged; at the output stage the last
         message, as the answer to the newest user turn. `prompt` is what an output text answers.
         `route` names the floor; otherwise the `trusted` fields choose it. `claimed` fields and
-        `tighten` (policy → bands) can only make it stricter. Known scores are shared only within
-        one `tenant`. Checks nobody waits for have `priority` BACKGROUND: live ones go before them.
+        `tighten` (policy → bands) can only make it stricter. Both kinds of fields may be a function
+        that finds one by its name, asked for what routes match on. Known scores are shared only
+        within one `tenant`. Checks nobody waits for have `priority` BACKGROUND: live ones go first.
 
         Whatever happens to the judging is told by the verdict. Raises `UsageError` for a wrong
         call and `NotServing` after `aclose`.
@@ -241,7 +243,6 @@ class Guard(Copied):
         except BaseException:  # what did open is closed: nobody else will
             await self.aclose()
             raise
-        self._is_open = True
         self._begin_upkeep()
         return self
 
@@ -254,19 +255,22 @@ class Guard(Copied):
         await self.aclose()
 
     def _begin_upkeep(self) -> None:
-        if self._upkeep or not is_wanted(self._service.settings.upkeep):
-            return
-        self._upkeep = Upkeeping(
-            Chores(
-                settings=lambda: self._service.settings,
-                reload=self._reload,
-                health=self.health,
-                portal=self._portal,
+        with self._opening:
+            self._is_open = True
+            if self._closed or self._upkeep or not is_wanted(self._service.settings.upkeep):
+                return
+            self._upkeep = Upkeeping(
+                Chores(
+                    settings=lambda: self._service.settings,
+                    reload=self._reload,
+                    health=self.health,
+                    portal=self._portal,
+                )
             )
-        )
 
     async def _end_upkeep(self) -> None:
-        upkeep, self._upkeep = self._upkeep, None
+        with self._opening:
+            upkeep, self._upkeep = self._upkeep, None
         if upkeep:
             await upkeep.stop()
 
@@ -277,8 +281,8 @@ class Guard(Copied):
         prompt: str | None = None,
         messages: Sequence[Message] | None = None,
         route: str | None = None,
-        trusted: Fields | None = None,
-        claimed: Fields | None = None,
+        trusted: Fields | Lookup | None = None,
+        claimed: Fields | Lookup | None = None,
         tighten: Mapping[str, Bands] | None = None,
         tenant: str = "",
         priority: Priority = Priority.LIVE,
@@ -299,7 +303,7 @@ class Guard(Copied):
 
     def _judged(self, case: Case, service: Service) -> Coroutine[Any, Any, Outcome]:
         judging = judge(case, service.panel)
-        return self._aside(judging) if _is_long(case.source) else judging
+        return self._aside(judging) if is_long(case.source) else judging
 
     async def _aside(self, judging: Coroutine[Any, Any, Outcome]) -> Outcome:
         """Off the caller's event loop, which a long text would hold."""
@@ -334,6 +338,8 @@ class Guard(Copied):
     def _begun(self) -> Service:
         """The service in which a check has begun: one that is being replaced takes none."""
         self._refuse_if_closed()
+        if not self._is_open:
+            self._begin_upkeep()
         while not (service := self._service).begin():
             self._refuse_if_closed()
         return service
@@ -367,19 +373,12 @@ class Guard(Copied):
 
 
 def _stage(stage: Stage | str) -> Stage:
+    if type(stage) is Stage:
+        return stage
     try:
         return Stage(stage)
     except ValueError:
         raise UsageError(unknown("stage", stage, Stage)) from None
-
-
-def _is_long(source: Source) -> bool:
-    if isinstance(source, str):
-        return len(source) > _LONG_CHARS
-    if not isinstance(source, list | tuple):  # `read` says what is wrong with it
-        return False
-    contents = [m.get("content") for m in source if isinstance(m, Mapping)]
-    return sum([len(text) for text in contents if type(text) is str]) > _LONG_CHARS
 
 
 def _rule(policy: Policy) -> Rule:

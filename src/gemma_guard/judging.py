@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -41,6 +41,8 @@ from gemma_guard.verdict import (
 Source: TypeAlias = str | Sequence[Message]
 
 _UNTOUCHED = Redacted()
+_LONG_CHARS = 50_000  # some milliseconds of hashing and searching
+_MAPPINGS = (dict, Mapping)  # of what is a dictionary, as most are, the second alone takes longer
 
 
 def source_of(text: str | None, messages: Sequence[Message] | None) -> Source:
@@ -54,6 +56,16 @@ def source_of(text: str | None, messages: Sequence[Message] | None) -> Source:
     if not isinstance(text, str):
         raise UsageError(f"text: a str is needed, got {type(text).__name__}")
     return text
+
+
+def is_long(source: Source) -> bool:
+    """Whether judging it would hold an event loop for long."""
+    if isinstance(source, str):
+        return len(source) > _LONG_CHARS
+    if not isinstance(source, list | tuple):  # `read` says what is wrong with it
+        return False
+    contents = [m.get("content") for m in source if isinstance(m, _MAPPINGS)]
+    return sum([len(text) for text in contents if type(text) is str]) > _LONG_CHARS
 
 
 class Outcome(NamedTuple):  # as Case, one per check: a dataclass takes three times as long

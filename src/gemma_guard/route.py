@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -25,7 +25,10 @@ CLAIMED_FAMILIES = ("header", "metadata")
 OnError: TypeAlias = Literal["fail_closed", "fail_open"]
 Media: TypeAlias = Literal["refuse", "gap"]
 History: TypeAlias = Literal["redact", "block"]
-Fields: TypeAlias = Mapping[str, str | Collection[str] | None]
+Words: TypeAlias = str | Collection[str] | None
+Fields: TypeAlias = Mapping[str, Words]
+Lookup: TypeAlias = Callable[[str], Words]
+"""Finds a field by its name; asked for those only that a route matches on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,10 @@ class Match:
             if not patterns:
                 raise ConfigError(f"{name}: give at least one pattern; * matches everything")
 
-    def covers(self, trusted: Fields, claimed: Fields) -> bool:
+    def covers(self, trusted: Lookup, claimed: Lookup) -> bool:
         """Whether traffic with these fields is meant."""
-        return all(_fits(trusted.get(f), p) for f, p in self.trusted) and all(
-            _fits(claimed.get(f), p) for f, p in self.claimed
+        return all(_fits(trusted(f), p) for f, p in self.trusted) and all(
+            _fits(claimed(f), p) for f, p in self.claimed
         )
 
 
@@ -194,8 +197,8 @@ class Routes:
         self,
         name: str | None = None,
         *,
-        trusted: Fields | None = None,
-        claimed: Fields | None = None,
+        trusted: Fields | Lookup | None = None,
+        claimed: Fields | Lookup | None = None,
     ) -> Route:
         """The route for traffic: the first trusted match, tightened by every claimed match.
 
@@ -203,10 +206,13 @@ class Routes:
         """
         if not trusted and not claimed:
             return self.named(name or DEFAULT)
-        trusted, claimed = trusted or {}, claimed or {}
-        check_fields(trusted, claimed, error=UsageError)
-        floor = self.named(name) if name else self._floor(trusted, claimed)
-        stricter = tuple(r for r in self._on_claims if r.match.covers(trusted, claimed))
+        if not (callable(trusted) and callable(claimed)):
+            check_fields(_given(trusted), _given(claimed), error=UsageError)
+        if not (self._on_trust or self._on_claims):
+            return self.named(name or DEFAULT)
+        trust, claim = _lookup(trusted), _lookup(claimed)
+        floor = self.named(name) if name else self._floor(trust, claim)
+        stricter = tuple([r for r in self._on_claims if r.match.covers(trust, claim)])
         return _tighten_all(floor, stricter) if stricter else floor
 
     def named(self, name: str) -> Route:
@@ -216,7 +222,7 @@ class Routes:
         except KeyError:
             raise UsageError(unknown("route", name, self.routes)) from None
 
-    def _floor(self, trusted: Fields, claimed: Fields) -> Route:
+    def _floor(self, trusted: Lookup, claimed: Lookup) -> Route:
         for route in self._on_trust:
             if route.match.covers(trusted, claimed):
                 return route
@@ -312,8 +318,29 @@ def check_fields(
         if family == "header" and rest != rest.lower():
             raise error(f"claimed: {name!r}: header names are written in lower case")
     for name, value in (*trusted.items(), *claimed.items()):
-        if not _is_text(value):
-            raise error(f"{name}: text or a list of texts is needed")
+        _check_text(name, value, error)
+
+
+def _given(fields: Fields | Lookup | None) -> Fields:
+    """The fields that are known before anyone asks for them."""
+    return {} if fields is None or callable(fields) else fields
+
+
+def _lookup(fields: Fields | Lookup | None) -> Lookup:
+    if not callable(fields):
+        return _given(fields).get
+
+    def found(name: str) -> Words:
+        value = fields(name)
+        _check_text(name, value, UsageError)
+        return value
+
+    return found
+
+
+def _check_text(name: str, value: object, error: type[UsageError | ConfigError]) -> None:
+    if not _is_text(value):
+        raise error(f"{name}: text or a list of texts is needed")
 
 
 def _is_text(value: object) -> bool:
@@ -361,7 +388,7 @@ def _milder(rule: Rule, other: Route, stage: Stage) -> bool:
     )
 
 
-def _fits(value: str | Collection[str] | None, patterns: tuple[str, ...]) -> bool:
+def _fits(value: Words, patterns: tuple[str, ...]) -> bool:
     if value is None:
         return False
     values = (value,) if isinstance(value, str) else value

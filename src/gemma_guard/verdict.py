@@ -200,8 +200,10 @@ class Verdict:
     @property
     def status(self) -> Status:
         """Whether all, some or none of it was judged; what the route leaves out does not count."""
+        if not self.gaps:
+            return "scored"
         if all(gap.cause is Cause.OUT_OF_SCOPE for gap in self.gaps):
-            return "scored" if self.scores or not self.gaps else "not_scanned"
+            return "scored" if self.scores else "not_scanned"
         return "degraded" if self.scores else "not_scanned"
 
     @property

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from gemma_guard_litellm import watch
 from gemma_guard_litellm.door import Door
 from gemma_guard_litellm.endpoints import WEBSOCKET, Label, family, is_allowed, real_paths
 from gemma_guard_litellm.listing import listing
@@ -120,7 +124,7 @@ async def _reached(_scope: Any, _receive: Any, send: Any) -> None:
     ],
 )
 async def test_the_door_turns_away_what_is_not_judged(scope: dict[str, Any], kind: str) -> None:
-    sent = await _through(Door(_reached, lambda: ["rag"]), **scope)
+    sent = await _through(Door(_reached, lambda: ["rag"], lambda: None), **scope)
 
     assert sent[0]["type"] == kind
 
@@ -181,8 +185,25 @@ def test_at_the_start_every_real_route_to_a_model_is_listed_once_by_how_it_is_tr
         "  refused               batches: /batches* /files* /v1/batches* /v1/files* ",
     ):
         assert line in listed
-    for path in ("/anthropic", "/gemini/", "/vertex_ai/"):
+    for path in ("/anthropic", "/gemini/", "/vertex_ai/", "/my-pass-through/chat"):
         assert path in listed.split("  refused               pass-through:")[1].split("\n")[0]
+
+
+async def test_routes_that_come_after_the_guardrails_are_listed_at_the_first_call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxys = FastAPI()
+    monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_server", SimpleNamespace(app=proxys))
+    monkeypatch.setattr(watch, "_allowed", {})
+    watch.close("everyone", ())
+    proxys.add_api_route("/v1/ocr", lambda: None, methods=["POST"])
+
+    door: Any = proxys.middleware_stack
+    for _ in range(2):
+        await _through(door, type="http", method="GET", path="/", headers=[], query_string=b"")
+
+    told = "gemma-guard: routes that came later\n  refused               ocr: /v1/ocr\n"
+    assert capsys.readouterr().err == told
 
 
 def test_no_real_route_to_a_model_is_missing_from_the_list() -> None:

@@ -44,7 +44,7 @@ async def test_a_judge_is_asked_once_for_many_tokens(tmp_path: Path) -> None:
     path = write(tmp_path, {}, guard=GUARD)
     judge = Counting()
     guard = Guard.from_config(path.parent / "guard.yaml", scorers={"judge": judge})
-    call = Call(trusted={}, claimed={}, tenant="")
+    call = Call({}, None)
     asked = [{"role": "user", "content": "Hello."}]
     async with guard:
         said = [

@@ -1,4 +1,4 @@
-"""Whose known scores a proxy request may be answered from."""
+"""The fields by which a request's route is chosen, and whose known scores answer it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from gemma_guard_litellm import GemmaGuard
+from gemma_guard_litellm.asking import Call
 from gemma_guard_litellm.traffic import tenant
 
 from gemma_guard import Guard
@@ -53,3 +54,57 @@ async def test_a_call_is_judged_as_its_tenants(
         await guardrail.async_pre_call_hook(holder, None, dict(data), "acompletion")
 
     assert asked == ["one", "two"]
+
+
+DATA: dict[str, Any] = {
+    "model": "m",
+    "user": "u",
+    "metadata": {"tags": ["a", "b"], "audience": "kids", "user_api_key_alias": "theirs"},
+    "litellm_metadata": {"tags": "c", "audience": 7},
+    "proxy_server_request": {"headers": {"X-Mode": "safe", "x-mode": "slow", "x-none": None}},
+}
+KEY = SimpleNamespace(key_alias="k", team_alias="t", team_id="t1", request_route="/v1/messages")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("model", ("m",)),
+        ("key_alias", ("k",)),
+        ("team", ("t", "t1")),
+        ("path", ("/v1/messages",)),
+    ],
+)
+def test_trusted_fields_are_those_of_the_authenticated_key(
+    name: str, words: tuple[str, ...]
+) -> None:
+    assert Call(DATA, KEY).trusted(name) == words
+    assert Call({}, None).trusted(name) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("user", ("u",)),
+        ("tag", ("a", "b", "c")),
+        ("metadata.audience", ("kids", "7")),
+        ("metadata.user_api_key_alias", ()),
+        ("metadata.other", ()),
+        ("header.x-mode", ("safe", "slow")),
+        ("header.x-none", ()),
+    ],
+)
+def test_claimed_fields_come_from_the_body_both_buckets_and_the_headers(
+    name: str, words: tuple[str, ...]
+) -> None:
+    assert Call(DATA, KEY).claimed(name) == words
+    assert Call({"metadata": "text"}, None).claimed(name) == ()
+
+
+def test_what_a_field_said_at_first_holds_for_the_whole_call() -> None:
+    data = {"model": "m", "user": "u"}
+    call = Call(data, None)
+    before = call.trusted("model"), call.claimed("user")
+    data.update(model="another", user="another")
+
+    assert (call.trusted("model"), call.claimed("user")) == before == (("m",), ("u",))

@@ -28,7 +28,7 @@ async def judged(
         asked, answers = _asked(data, call_type), _answers(kwargs, result)
     except Refused:  # there is nobody left to refuse
         return []
-    call = Call.of(data, traffic.key_of(data))
+    call = Call(data, traffic.key_of(data))
     said = [await ask(guard, asked, Stage.INPUT, call)] if asked else []
     said += [await ask(guard, [*asked[1:], one], Stage.OUTPUT, call) for one in answers]
     return [one for one in said if isinstance(one, Verdict)]

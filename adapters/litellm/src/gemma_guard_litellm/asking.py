@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gemma_guard import Guard, Stage, UsageError, Verdict
@@ -14,18 +13,36 @@ from gemma_guard_litellm.refusal import Refused, unavailable, unsupported
 logger = logging.getLogger("gemma_guard_litellm")
 
 
-@dataclass(frozen=True, slots=True)
 class Call:
-    """What is known of one call: the fields its route is chosen by, and whose scores it shares."""
+    """What is known of one call: the fields its route is chosen by, and whose scores it shares.
 
-    trusted: Mapping[str, traffic.Words]
-    claimed: Mapping[str, traffic.Words]
-    tenant: str
+    A field is looked up when a route asks for it, once: later it says what it said then.
+    """
 
-    @classmethod
-    def of(cls, data: Mapping[str, Any], key: Any) -> Call:
-        """The call with this body, made with this authenticated key."""
-        return cls(traffic.trusted(data, key), traffic.claimed(data), traffic.tenant(key))
+    __slots__ = ("_data", "_found", "_key")
+
+    def __init__(self, data: Mapping[str, Any], key: Any) -> None:
+        """The call with the body `data`, made with the authenticated `key`."""
+        self._data = data
+        self._key = key
+        self._found: dict[str, traffic.Words] = {}
+
+    def trusted(self, name: str) -> traffic.Words:
+        """The words of a trusted field."""
+        if name not in self._found:
+            self._found[name] = traffic.trusted(name, self._data, self._key)
+        return self._found[name]
+
+    def claimed(self, name: str) -> traffic.Words:
+        """The words of a claimed field."""
+        if name not in self._found:
+            self._found[name] = traffic.claimed(name, self._data)
+        return self._found[name]
+
+    @property
+    def tenant(self) -> str:
+        """Whose scores it shares."""
+        return traffic.tenant(self._key)
 
 
 async def ask(

@@ -14,6 +14,7 @@ from gemma_guard_litellm.texts import beside, texts
 
 _JUDGED = ("content", "refusal", "reasoning_content")
 _MEDIA = ("audio", "images")
+_PLAIN = frozenset({"role", "content"})
 
 _OF_CHOICE = frozenset({"finish_reason", "index", "logprobs", "message"})
 _OF_RESPONSE = frozenset(
@@ -45,8 +46,8 @@ def answered(response: ModelResponse) -> list[shape.Message]:
 def rewrite(response: ModelResponse, index: int, redacted: shape.Message) -> bool:
     """Write a choice as redacted; it keeps nothing but judged fields."""
     choice, message = response.choices[index], dict(redacted)
-    parts, calls = message.pop("content"), message.pop("tool_calls")
-    content = parts[0]["text"] if choice.message.content else choice.message.content
+    parts, calls = message.pop("content"), message.pop("tool_calls", None)
+    content = parts if isinstance(parts, str) else choice.message.content and parts[0]["text"]
     choice.message = Message(**message, content=content, tool_calls=calls or None)
     _drop(choice, [*_unknown(choice, _OF_CHOICE), "logprobs"])
     if index == 0:
@@ -56,12 +57,15 @@ def rewrite(response: ModelResponse, index: int, redacted: shape.Message) -> boo
 
 def _answer(choice: Choices, rest_of_response: Mapping[str, Any]) -> shape.Message:
     """The choice as a message. Fields that the guard does not know are one more text of it."""
-    message = choice.message.model_dump(exclude_none=True)
+    message = _without_none(choice.message)
+    beside = _unknown(choice, _OF_CHOICE)
+    if _PLAIN.issuperset(message) and not (beside or rest_of_response):
+        return {"role": "assistant", "content": message.get("content", "")}
     known = {key: message[key] for key in _JUDGED if isinstance(message.get(key), str)}
     calls = [call for call in message.get("tool_calls") or () if "function" in call]
     rest = {k: v for k, v in message.items() if k not in known and k not in _MEDIA}
     rest["tool_calls"] = [call for call in rest.get("tool_calls", ()) if call not in calls]
-    more = [rest, _unknown(choice, _OF_CHOICE), rest_of_response]
+    more = [rest, beside, rest_of_response]
     return {
         **known,
         "role": "assistant",
@@ -70,9 +74,21 @@ def _answer(choice: Choices, rest_of_response: Mapping[str, Any]) -> shape.Messa
     }
 
 
+def _without_none(model: BaseModel) -> dict[str, Any]:
+    """What `model` holds: where that is text alone, without the time that a dump takes."""
+    found = {name: value for name, value in model if value is not None}
+    return found if all(type(v) is str for v in found.values()) else _dumped(model)
+
+
+def _dumped(model: BaseModel, without: Iterable[str] = ()) -> dict[str, Any]:
+    return model.model_dump(exclude_none=True, exclude=set(without))
+
+
 def _unknown(model: BaseModel, known: frozenset[str]) -> dict[str, Any]:
     """What `model` holds beside its `known` fields: providers add what they like."""
-    return model.model_dump(exclude_none=True, exclude=set(known))
+    if known.issuperset(model.__dict__) and known.issuperset(model.model_extra or ()):
+        return {}
+    return _dumped(model, known)
 
 
 def _drop(model: BaseModel, names: Iterable[str]) -> None:

@@ -18,14 +18,23 @@ _POLICY_VIOLATION = 1008
 
 
 class Door:
-    """An ASGI app around the proxy's; `allowed` says what may pass although nobody judges it."""
+    """An ASGI app around the proxy's; `allowed` says what may pass although nobody judges it.
 
-    def __init__(self, app: App, allowed: Callable[[], Iterable[str]]) -> None:
+    `first` is called before the first call: by then the proxy has all the routes it starts with.
+    """
+
+    def __init__(
+        self, app: App, allowed: Callable[[], Iterable[str]], first: Callable[[], None]
+    ) -> None:
         self._app = app
         self._allowed = allowed
+        self._first: Callable[[], None] | None = first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Turn the call away, or hand it on."""
+        if self._first and scope["type"] != "lifespan":
+            first, self._first = self._first, None
+            first()
         if scope["type"] == "lifespan" or (name := self._refused(scope)) is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":

@@ -7,6 +7,7 @@ the one whose text was judged must not see. Scores are in the guard's own record
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -20,6 +21,7 @@ from gemma_guard import Action, Verdict
 
 _PROVIDER = "gemma_guard"
 _KEY = "standard_logging_guardrail_information"
+_ACTIONS = tuple(map(str, sorted(Action)))
 _late: dict[Any, list[Callable[[], None]]] = {}
 """What is to be entered soon, by the id of the call."""
 
@@ -36,13 +38,9 @@ def _enter(
     verdict: Verdict, guardrail: CustomGuardrail, data: dict[str, Any], event: GuardrailEventHooks
 ) -> None:
     ended, seconds = time.time(), verdict.ms / 1000
+    response = _response(verdict)
     guardrail.add_standard_logging_guardrail_information_to_request_data(
-        guardrail_json_response={
-            "decision": verdict.id,
-            "action": str(verdict.action),
-            "status": verdict.status,
-            "gaps": sorted({str(gap.cause) for gap in verdict.gaps}),
-        },
+        guardrail_json_response=response if _is_traced() else None,
         request_data=data,
         guardrail_status=status(verdict, is_enforced=event is not GuardrailEventHooks.logging_only),
         start_time=ended - seconds,
@@ -52,6 +50,28 @@ def _enter(
         event_type=event,
         tracing_detail=_detail(verdict),
     )
+    for entry in entries(data):
+        if entry.get("guardrail_id") == verdict.id:
+            entry["guardrail_response"] = response
+
+
+def _response(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "decision": verdict.id,
+        "action": str(verdict.action),
+        "status": verdict.status,
+        "gaps": sorted({str(gap.cause) for gap in verdict.gaps}),
+    }
+
+
+def _is_traced() -> bool:
+    """Whether the entry is sent on as it is made: then it has to be whole from the beginning.
+
+    Elsewhere it is completed later: LiteLLM copies a response three times over and looks for
+    secrets in it, which takes it longer than the rest, and there are none.
+    """
+    proxy = sys.modules.get("litellm.proxy.proxy_server")
+    return getattr(proxy, "open_telemetry_logger", None) is not None
 
 
 def enter_soon(
@@ -78,14 +98,13 @@ def headers(data: Mapping[str, Any]) -> dict[str, str] | None:
     made = [entry["guardrail_response"] for entry in entries(data)]
     if not made:
         return None
-    action = max(Action.parse(one["action"]) for one in made)
     return {
-        "x-gemma-guard-decisions": ",".join(one["decision"] for one in made),
-        "x-gemma-guard-action": str(action),
+        "x-gemma-guard-decisions": ",".join([one["decision"] for one in made]),
+        "x-gemma-guard-action": max([one["action"] for one in made], key=_ACTIONS.index),
     }
 
 
-def entries(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def entries(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What was entered for this call, by any guardrail of ours."""
     for bucket in ("metadata", "litellm_metadata"):
         for entry in (data.get(bucket) or {}).get(_KEY) or ():
@@ -95,6 +114,8 @@ def entries(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def status(verdict: Verdict, *, is_enforced: bool = True) -> GuardrailStatus:
     """LiteLLM's word for what happened."""
+    if not (verdict.gaps or verdict.findings):
+        return "success"
     if verdict.fault == "judge":
         return "guardrail_failed_to_respond"
     if is_enforced and verdict.action >= Action.REDACT:

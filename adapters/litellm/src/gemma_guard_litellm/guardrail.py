@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 _PRE, _DURING = GuardrailEventHooks.pre_call, GuardrailEventHooks.during_call
 _POST = GuardrailEventHooks.post_call
+_BEFORE = (_PRE, _DURING, _POST)
+"""Where it runs at one of these, it is asked before the call."""
 
 
 class NotGuarding(GuardError):
@@ -95,11 +97,10 @@ class GemmaGuard(CustomGuardrail):
 
     def should_run_guardrail(self, data: Any, event_type: GuardrailEventHooks) -> bool:
         """Also before the call where it is judged later: to refuse what cannot be judged then."""
-        if super().should_run_guardrail(data, event_type):
-            return True
-        if event_type is not _PRE:
-            return False
-        return any(super(GemmaGuard, self).should_run_guardrail(data, e) for e in (_DURING, _POST))
+        for event in _BEFORE if event_type is _PRE else (event_type,):
+            if self._runs_at(event) and super().should_run_guardrail(data, event):
+                return True
+        return False
 
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
@@ -107,10 +108,10 @@ class GemmaGuard(CustomGuardrail):
         """Judge the request, and write redactions into it."""
         del cache
         shape = self._shape(data, call_type, user_api_key_dict)
-        if shape is None or not self._judges_now(data, call_type):
+        if shape is None or not self._judges_now(call_type):
             return data
         messages = shape.asked(data)
-        call = Call.of(data, user_api_key_dict)
+        call = Call(data, user_api_key_dict)
         (verdict,) = self._heard(
             [await ask(self.guard, messages, Stage.INPUT, call)], data, _PRE, shape
         )
@@ -124,7 +125,7 @@ class GemmaGuard(CustomGuardrail):
         shape = self._shape(data, call_type, user_api_key_dict)
         if shape is None:
             return
-        call = Call.of(data, user_api_key_dict)
+        call = Call(data, user_api_key_dict)
         said = await ask(self.guard, shape.asked(data), Stage.INPUT, call)
         (verdict,) = self._heard([said], data, _DURING, shape)
         if verdict.action is Action.REDACT:
@@ -141,7 +142,7 @@ class GemmaGuard(CustomGuardrail):
         if not answers:
             return response
         _, *asked = shape.asked(data)
-        call = Call.of(data, user_api_key_dict)
+        call = Call(data, user_api_key_dict)
         said = await _all(
             [ask(self.guard, [*asked, answer], Stage.OUTPUT, call) for answer in answers]
         )
@@ -154,7 +155,7 @@ class GemmaGuard(CustomGuardrail):
         self, kwargs: dict[str, Any], result: Any, call_type: str
     ) -> tuple[dict[str, Any], Any]:
         """Judge both sides of a call that is over, for the record only."""
-        if not self._event_hook_is_event_type(GuardrailEventHooks.logging_only):
+        if not self._runs_at(GuardrailEventHooks.logging_only):
             return kwargs, result
         said = await afterwards.judged(self.guard, kwargs, result, call_type)
         return afterwards.logged(self, kwargs, said), result
@@ -186,7 +187,7 @@ class GemmaGuard(CustomGuardrail):
             return None
         key = traffic.key_of(kwargs)
         sdk.check_named(kwargs)
-        sdk.check_stream(self.guard, kwargs, Call.of(kwargs, key))
+        sdk.check_stream(self.guard, kwargs, Call(kwargs, key))
         return await self.async_pre_call_hook(key, None, kwargs, sdk.word(call_type))
 
     async def async_post_call_success_deployment_hook(
@@ -205,7 +206,7 @@ class GemmaGuard(CustomGuardrail):
         """Let a stream go as it is judged, redacted where the guard says so."""
         shape = of_stream(getattr(user_api_key_dict, "request_route", None), request_data)
         _, *asked = shape.asked(request_data)
-        call = Call.of(request_data, user_api_key_dict)
+        call = Call(request_data, user_api_key_dict)
 
         def over(verdict: Verdict) -> Exception | None:
             evidence.enter(verdict, self, request_data, _POST)
@@ -245,16 +246,19 @@ class GemmaGuard(CustomGuardrail):
     @property
     def hooks(self) -> list[str]:
         """The modes it runs in."""
-        return [str(m.value) for m in selfcheck.MODES if self._event_hook_is_event_type(m)]
+        return [str(m.value) for m in selfcheck.MODES if self._runs_at(m)]
 
     def _is_of_sdk(self, data: dict[str, Any], event: GuardrailEventHooks) -> bool:
         """Whether no hook of a proxy sees this call, and it is to be judged."""
         return not data.get("proxy_server_request") and self.should_run_guardrail(data, event)
 
-    def _judges_now(self, data: Any, call_type: str) -> bool:
+    def _runs_at(self, event: GuardrailEventHooks) -> bool:
+        """Whether it is configured to; whether it should for a call is for LiteLLM to say."""
+        return bool(self._event_hook_is_event_type(event))
+
+    def _judges_now(self, call_type: str) -> bool:
         """Before the call; also what LiteLLM asks no guardrail about during it."""
-        should = super().should_run_guardrail
-        return should(data, _PRE) or (call_type not in JUDGED_DURING and should(data, _DURING))
+        return self._runs_at(_PRE) or (call_type not in JUDGED_DURING and self._runs_at(_DURING))
 
     def _shape(self, data: dict[str, Any], call_type: str, key: Any) -> Shape | None:
         path = getattr(key, "request_route", None)

@@ -106,7 +106,7 @@ class Guarded:
         messages = self._asked(shape, data)
         with _wrapped():
             response = self._calls.completion(**data)
-        return self._answered(response, messages, Call.of(data, _key(data)))
+        return self._answered(response, messages, Call(data, _key(data)))
 
     def _judged(self, name: str, function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
         async def call(*args: Any, **kwargs: Any) -> Any:
@@ -123,7 +123,7 @@ class Guarded:
         self, name: str, chunks: Any, data: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
         _, *asked = _shape(name).asked(data)
-        call = Call.of(data, _key(data))
+        call = Call(data, _key(data))
         async with aclosing(
             guarded_stream(self._guard, chunks, asked, call, over=_over)
         ) as released:
@@ -133,7 +133,7 @@ class Guarded:
     def _asked(self, shape: Shape, data: dict[str, Any]) -> list[Any]:
         """Judge the request, and write redactions into it; the messages as they go on."""
         messages = shape.asked(data)
-        verdict = self._check(messages, Stage.INPUT, Call.of(data, _key(data)))
+        verdict = self._check(messages, Stage.INPUT, Call(data, _key(data)))
         beside, *redacted = verdict.apply(messages)
         if beside != messages[0]:
             raise undelivered(verdict)

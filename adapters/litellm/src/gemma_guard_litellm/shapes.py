@@ -75,6 +75,8 @@ def of_answer(response: Any) -> Shape | None:
     """The shape of this answer; None where there is none."""
     if isinstance(response, dict):  # of Anthropic
         return MESSAGES if response.get("type") == "message" else None
+    if type(response) is ModelResponse:  # most are, and asking for the others takes a while
+        return CHAT
     return next((shape for kind, shape in _BY_ANSWER if isinstance(response, kind)), None)
 
 

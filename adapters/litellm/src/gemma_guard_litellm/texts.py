@@ -27,12 +27,8 @@ _SPEAKING = (
 
 def beside(data: Mapping[str, Any], judged: Collection[str]) -> dict[str, Any]:
     """A message of every text in the request but those under the keys in `judged`."""
-    found = (
-        text
-        for key in _body(data)
-        if key not in _QUIET and key not in judged
-        for text in texts(data.get(key), keys=True)
-    )
+    keys = [key for key in _body(data) if key not in _QUIET and key not in judged]
+    found = [text for key in keys for text in texts(data.get(key), keys=True)]
     return {"role": "tool", "content": "\n".join(found)}
 
 

@@ -6,47 +6,52 @@ Also whose scores are known already.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 _BUCKETS = ("metadata", "litellm_metadata")
 _PROXYS_OWN = "user_api_key"
 _PLAIN = (str, int, float)
+_OF_KEY = {
+    "key_alias": ("key_alias",),
+    "team": ("team_alias", "team_id"),
+    "path": ("request_route",),
+}
 
 Words = tuple[str, ...]
 
 
-def trusted(data: Mapping[str, Any], key: Any) -> dict[str, Words]:
-    """`model`, `key_alias`, `team` (alias and id) and `path`, of the authenticated `key`."""
-    fields = {
-        "model": _words(_names(data.get("model"))),
-        "key_alias": _words(getattr(key, "key_alias", None)),
-        "team": _words([getattr(key, "team_alias", None), getattr(key, "team_id", None)]),
-        "path": _words(getattr(key, "request_route", None)),
-    }
-    return {name: words for name, words in fields.items() if words}
+def trusted(name: str, data: Mapping[str, Any], key: Any) -> Words:
+    """`model`, `key_alias`, `team` (alias and id) or `path`, of the authenticated `key`."""
+    if name == "model":
+        return _words(_names(data.get("model")))
+    attributes = _OF_KEY.get(name, ())
+    return _words([getattr(key, attribute, None) for attribute in attributes])
 
 
-def claimed(data: Mapping[str, Any]) -> dict[str, Words]:
-    """`tag`, `user`, `header.NAME` (lower case) and `metadata.NAME`, from either bucket."""
-    fields: dict[str, Words] = {}
-    _claim(fields, "user", data.get("user"))
-    for name in _BUCKETS:
-        if isinstance(bucket := data.get(name), Mapping):
-            _claim(fields, "tag", bucket.get("tags"))
-            for key, value in bucket.items():
-                if not key.startswith(_PROXYS_OWN):
-                    _claim(fields, f"metadata.{key}", value)
-    for name, value in ((data.get("proxy_server_request") or {}).get("headers") or {}).items():
-        _claim(fields, f"header.{name.lower()}", value)
-    return fields
+def claimed(name: str, data: Mapping[str, Any]) -> Words:
+    """`tag`, `user`, `header.NAME` (lower case) or `metadata.NAME`, the two from either bucket."""
+    family, _, rest = name.partition(".")
+    if family == "user":
+        return _words(data.get("user"))
+    if family == "header":
+        sent = (data.get("proxy_server_request") or {}).get("headers") or {}
+        return _all_words(value for header, value in sent.items() if header.lower() == rest)
+    field = "tags" if family == "tag" else rest
+    if field.startswith(_PROXYS_OWN):
+        return ()
+    buckets = (data.get(bucket) for bucket in _BUCKETS)
+    return _all_words(bucket.get(field) for bucket in buckets if isinstance(bucket, Mapping))
 
 
 def tenant(key: Any) -> str:
     """The team of the authenticated `key`, or the key: how fast an answer comes tells no other."""
-    owners = (getattr(key, name, None) for name in ("team_id", "token"))
-    return next((owner for owner in owners if owner and isinstance(owner, str)), "")
+    for name in ("team_id", "token"):
+        owner = getattr(key, name, None)
+        if owner and isinstance(owner, str):
+            return owner
+    return ""
 
 
 def key_of(data: Mapping[str, Any]) -> SimpleNamespace:
@@ -80,10 +85,8 @@ def _names(model: Any) -> list[Any]:
     return [model, group, getattr(deployment, "model_name", None)]
 
 
-def _claim(fields: dict[str, Words], name: str, value: Any) -> None:
-    """Add the words in `value` to those that `name` has already."""
-    if words := _words(value):
-        fields[name] = fields[name] + words if name in fields else words
+def _all_words(values: Iterable[Any]) -> Words:
+    return tuple(word for value in values for word in _words(value))
 
 
 def _words(value: Any) -> Words:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from gemma_guard_litellm.door import Door
@@ -33,8 +34,9 @@ def close(name: str, allows: tuple[str, ...]) -> str:
     _allowed[name] = allows
     if not is_first:
         return ""
-    _put_in_front(app)
-    return listing(app, allows) + "\n"
+    listed = listing(app, allows)
+    _put_in_front(app, partial(_tell_more, app, listed))
+    return listed + "\n"
 
 
 def allowed() -> Iterator[str]:
@@ -42,11 +44,19 @@ def allowed() -> Iterator[str]:
     return (one for names in _allowed.values() for one in names)
 
 
-def _put_in_front(app: Any) -> None:
+def _tell_more(app: Any, listed: str) -> None:
+    """List what is new since: LiteLLM adds pass-throughs after the guardrails."""
+    known = listed.splitlines()
+    new = [row for row in listing(app, tuple(allowed())).splitlines() if row not in known]
+    if new:
+        sys.stderr.write("\n".join(["gemma-guard: routes that came later", *new]) + "\n")
+
+
+def _put_in_front(app: Any, first: Callable[[], None]) -> None:
     """Outermost: a path is refused however a router would read it."""
     if app.middleware_stack is None:
         app.middleware_stack = app.build_middleware_stack()
-    app.middleware_stack = Door(app.middleware_stack, allowed)
+    app.middleware_stack = Door(app.middleware_stack, allowed, first)
 
 
 def is_proxy() -> bool:
