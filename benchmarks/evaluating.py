@@ -28,6 +28,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from gemma_guard.evaluate import curves
 from gemma_guard.evaluate.conformal import alarms_at_most, missing_at_most
 from gemma_guard.evaluate.intervals import Interval, counted
+from gemma_guard.evaluate.recalls import recall_at
 from gemma_guard.evaluate.results import Codes, Floats
 
 WORDS = ("tickets", "train", "weather", "museum", "what", "dinner", "rice", "idiot", "vermin")
@@ -152,7 +153,7 @@ def _held_at(rate: float, violations: int, clean: int, truth: float) -> float:
     apart = normal.inv_cdf(truth) - normal.inv_cdf(rate)
     label = (np.arange(violations + clean) < violations).astype(np.int8)
     scores = (draw.normal(size=len(label)) + apart * label for _ in range(REPEATS))
-    found = (curves.recall_at(label, score, rate) for score in scores)
+    found = (recall_at(label, score, rate) for score in scores)
     return sum(one is not None and _holds(one, truth) for one in found) / REPEATS
 
 

@@ -15,7 +15,6 @@ from sklearn.metrics import (
     precision_score,
     recall_score,
     roc_auc_score,
-    roc_curve,
 )
 
 from gemma_guard import Action
@@ -53,25 +52,6 @@ def test_every_figure_is_what_scikit_learn_says(
     assert best is not None
     assert best.value == pytest.approx(f1_score(label, score >= best.threshold))
     assert best.value >= f1_score(label, score >= threshold) - 1e-9
-
-
-@pytest.mark.parametrize("rate", [0.01, 0.05, 0.25])
-def test_recall_at_few_false_alarms_is_the_highest_of_the_curve_at_that_rate(rate: float) -> None:
-    draw = np.random.default_rng(3)
-    label = (draw.random(2_000) < 0.3).astype(np.int8)
-    score = draw.normal(size=2_000) + label
-    alarms, recalls, _ = roc_curve(label, score, drop_intermediate=False)
-    found = curves.recall_at(label, score, rate)
-
-    assert found is not None
-    assert found.value == recalls[alarms <= rate].max()
-
-
-def test_a_rate_that_the_rows_cannot_show_is_not_reported() -> None:
-    label = np.array([1] * 50 + [0] * 499, np.int8)
-
-    assert curves.recall_at(label, label.astype(float), 0.01) is None
-    assert curves.rows_needed(0.01) == 500
 
 
 @given(rows=LABELLED)

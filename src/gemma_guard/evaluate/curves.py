@@ -1,4 +1,4 @@
-"""Areas under curves, recall at few false alarms, best F1: scikit-learn's figures, with intervals.
+"""Areas under curves with intervals, and the best F1: scikit-learn's figures.
 
 The areas' standard errors come from their influence functions: how much each row moves them. For
 AUROC that is DeLong's (1988); for AU-PRC, with a(s) and b(s) the shares of rows that are violations
@@ -16,9 +16,6 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from gemma_guard.evaluate.intervals import NOTHING, Interval, effective
 from gemma_guard.evaluate.results import Codes, Flags, Floats, Numbers
-
-DRAWS = 1_000
-ENOUGH_ALARMS = 5  # of a rate that is to be estimated, so many must be seen at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,63 +90,6 @@ def best_f1(label: Codes, score: Floats) -> BestF1 | None:
         f1 = np.nan_to_num(2 * precision * recall / (precision + recall))[:-1]
     best = int(f1.argmax())
     return BestF1(float(f1[best]), float(thresholds[best]))
-
-
-def recall_at(label: Codes, score: Floats, rate: float) -> Interval | None:
-    """The recall of the lowest threshold with at most `rate` false alarms.
-
-    None where fewer than five false alarms could be seen at that rate. The interval draws the true
-    threshold and the recall there. How many rows without a violation lie above the true threshold
-    is binomial, whatever the scores are, so its place among them is known; the recall is Jeffreys'
-    (Brown, Cai and DasGupta 2001). What `_steadied` takes out would be counted twice. Where so few
-    false alarms are seen that five to ten decide, it holds the truth 96 to 97 times in 100.
-    """
-    found, clean = np.sort(score[label == 1]), np.sort(score[label == 0])[::-1]
-    if not len(found) or rate * len(clean) < ENOUGH_ALARMS:
-        return None
-    allowed = min(int(rate * len(clean) + 1e-9), len(clean) - 1)
-    draw, size = np.random.default_rng(0), len(found)
-    places = draw.binomial(len(clean), rate, DRAWS) + draw.random(DRAWS) - 1
-    recalls = _above(found, _between(clean, places))
-    caught = _steadied(recalls, size) * size
-    low, high = np.quantile(draw.beta(caught + 0.5, size - caught + 0.5), (0.025, 0.975))
-    value = float(_above(found, clean[allowed : allowed + 1])[0])
-    return Interval(value, min(float(low), value), max(float(high), value))
-
-
-def _steadied(recalls: Floats, size: int) -> Floats:
-    """`recalls` nearer to their mean, by how much chance alone parts two of them.
-
-    Between two thresholds lie a share d of the violations, give or take the square root of
-    d(1 - d) / `size`; on average over pairs of draws, half of that is in their variance.
-    """
-    apart = np.abs(recalls - np.roll(recalls, 1))
-    by_chance = float((apart * (1 - apart)).mean()) / 2 / size
-    variance, middle = float(recalls.var()), recalls.mean()
-    if variance <= by_chance:
-        return np.full_like(recalls, middle)
-    steadied: Floats = middle + math.sqrt(1 - by_chance / variance) * (recalls - middle)
-    return steadied
-
-
-def rows_needed(rate: float) -> int:
-    """How many rows without a violation `recall_at` this rate asks for."""
-    return math.ceil(ENOUGH_ALARMS / rate)
-
-
-def _above(ascending: Floats, thresholds: Floats) -> Floats:
-    below = np.searchsorted(ascending, thresholds, side="right")
-    share: Floats = (len(ascending) - below) / len(ascending)
-    return share
-
-
-def _between(values: Floats, places: Floats) -> Floats:
-    """`values` at `places` between them, the nearest end beyond."""
-    inside = np.clip(places, 0, len(values) - 1)
-    left = inside.astype(np.int64)
-    right = np.minimum(left + 1, len(values) - 1)
-    found: Floats = values[left] + (values[right] - values[left]) * (inside - left)
-    return found
 
 
 def prc_influence(tally: Tally) -> Floats:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from gemma_guard.evaluate.curves import rows_needed
 from gemma_guard.evaluate.intervals import Interval
+from gemma_guard.evaluate.recalls import rows_needed
 
 NONE = "–"
 

@@ -12,6 +12,7 @@ from sklearn.metrics import brier_score_loss
 
 from gemma_guard.evaluate import curves
 from gemma_guard.evaluate.intervals import Interval, counted
+from gemma_guard.evaluate.recalls import recall_at
 from gemma_guard.evaluate.results import UNKNOWN, Codes, Flags, Floats, Run
 from gemma_guard.verdict import Action, Stage
 
@@ -136,7 +137,7 @@ def _measures(run: Run, group: Group) -> Measures:
         curves.au_prc(label, score),
         curves.auroc(label, score),
         curves.best_f1(label, score),
-        tuple((rate, curves.recall_at(label, score, rate)) for rate in RATES),
+        tuple((rate, recall_at(label, score, rate)) for rate in RATES),
         tuple(at_bands(run, group)),
         None if group.policy == REQUEST else calibrated(label, score),
     )
