@@ -8,14 +8,14 @@ means of y/b and of y·a/b² over the scores at or below the row's own.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from gemma_guard.evaluate.intervals import NOTHING, Interval, effective
-from gemma_guard.evaluate.results import Codes, Flags, Floats, Numbers
+from gemma_guard.evaluate.results import Flags, Floats
+from gemma_guard.evaluate.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,63 +26,28 @@ class BestF1:
     threshold: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Rows of the same label and score once, with how many they are: often far fewer."""
-
-    label: Codes
-    score: Floats
-    rows: Numbers
-
-    @classmethod
-    def of(cls, label: Codes, score: Floats) -> Tally:
-        """The figures of a tally are those of its rows."""
-        found, hits = np.unique(score[label == 1], return_counts=True)
-        clean, others = np.unique(score[label == 0], return_counts=True)
-        labels = np.repeat(np.array([1, 0], np.int8), (len(found), len(clean)))
-        return cls(labels, np.concatenate((found, clean)), np.concatenate((hits, others)))
-
-    def standard_error(self, influence: Floats) -> float:
-        """Of a figure that each row moves by its `influence`."""
-        apart = influence - np.average(influence, weights=self.rows)
-        variance = np.average(apart * apart, weights=self.rows)
-        return math.sqrt(variance / self.rows.sum())
-
-
-def has_both(label: Codes) -> bool:
-    """Whether there are violations and rows without one."""
-    return bool((label == 1).any() and (label == 0).any())
-
-
-def au_prc(label: Codes, score: Floats) -> Interval:
+def au_prc(tally: Tally) -> Interval:
     """Average precision."""
-    if not has_both(label):
+    if not tally.rarer:
         return NOTHING
-    tally = Tally.of(label, score)
     value = average_precision_score(tally.label, tally.score, sample_weight=tally.rows)
     error = tally.standard_error(prc_influence(tally))
-    return effective(float(value), error, size=_rarer(label))
+    return effective(float(value), error, size=tally.rarer)
 
 
-def auroc(label: Codes, score: Floats) -> Interval:
+def auroc(tally: Tally) -> Interval:
     """The share of pairs, one violation and one row without, that the score puts in order."""
-    if not has_both(label):
+    if not tally.rarer:
         return NOTHING
-    tally = Tally.of(label, score)
     value = roc_auc_score(tally.label, tally.score, sample_weight=tally.rows)
     error = tally.standard_error(roc_influence(tally))
-    return effective(float(value), error, size=_rarer(label))
+    return effective(float(value), error, size=tally.rarer)
 
 
-def _rarer(label: Codes) -> int:
-    return int(min((label == 1).sum(), (label == 0).sum()))
-
-
-def best_f1(label: Codes, score: Floats) -> BestF1 | None:
+def best_f1(tally: Tally) -> BestF1 | None:
     """None where there is nothing to find."""
-    if not has_both(label):
+    if not tally.rarer:
         return None
-    tally = Tally.of(label, score)
     precision, recall, thresholds = precision_recall_curve(
         tally.label, tally.score, sample_weight=tally.rows
     )

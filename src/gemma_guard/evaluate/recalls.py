@@ -16,26 +16,22 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import bdtr, bdtrik, betaincinv, ndtr
 
-from gemma_guard.evaluate.intervals import NOTHING, Z, Interval
-from gemma_guard.evaluate.results import Codes, Floats
+from gemma_guard.evaluate.intervals import NOTHING, Interval, Z
+from gemma_guard.evaluate.results import Numbers
+from gemma_guard.evaluate.tally import Tally
 
 ENOUGH_ALARMS = 5  # of a rate that is to be estimated, so many must be seen at least
 _SLACK = 1e-9
 
 
-def recall_at(label: Codes, score: Floats, rate: float) -> Interval | None:
+def recall_at(tally: Tally, rate: float) -> Interval | None:
     """The recall of the lowest threshold with at most `rate` false alarms.
 
     None where fewer than five false alarms could be seen at that rate.
     """
-    found, clean = score[label == 1], score[label == 0]
-    if len(clean) < rows_needed(rate):
+    if tally.rows_of(0) < rows_needed(rate):
         return None
-    if not len(found):
-        return NOTHING
-    found.sort()
-    clean.sort()
-    return _Ranked(found, clean, rate).recall()
+    return _Ranked.of(tally, rate).recall() if tally.rarer else NOTHING
 
 
 def rows_needed(rate: float) -> int:
@@ -45,45 +41,57 @@ def rows_needed(rate: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Ranked:
-    """Scores of violations and of rows without one, ascending; the rate of false alarms."""
+    """Every threshold that a row without a violation sets, the highest first.
 
-    found: Floats
-    clean: Floats
+    `alarms` such rows are at or above each, `above` violations are above it, of so many in all.
+    """
+
+    alarms: Numbers
+    above: Numbers
+    clean: int
+    found: int
     rate: float
 
+    @classmethod
+    def of(cls, tally: Tally, rate: float) -> _Ranked:
+        (found, hits), (clean, others) = tally.part(1), tally.part(0)
+        upto = np.append(0, np.cumsum(hits))
+        below = upto[np.searchsorted(found, clean[::-1], side="right")]
+        return cls(np.cumsum(others[::-1]), upto[-1] - below, others.sum(), upto[-1], rate)
+
     def recall(self) -> Interval:
-        value = self._above(int(self.rate * len(self.clean) + _SLACK)) / len(self.found)
-        by_threshold = self._caught(Z) - self._caught(-Z)
+        value = self._above(int(self.rate * self.clean + _SLACK)) / self.found
+        by_threshold = (self._caught(Z) - self._caught(-Z)) / self.found
         by_violations = self._share(0, Z) - self._share(0, -Z)
-        both = math.hypot(by_threshold / len(self.found), by_violations)
-        part = by_threshold / len(self.found) / both, by_violations / both
+        both = math.hypot(by_threshold, by_violations)
+        part = by_threshold / both, by_violations / both
         low, high = (self._share(side * part[0], side * part[1]) for side in (-Z, Z))
         return Interval(value, min(low, value), max(high, value))
 
     def _share(self, threshold: float, violations: float) -> float:
         """The recall, so many standard errors off in each respect."""
-        caught, size = self._caught(threshold), len(self.found)
-        return float(betaincinv(caught + 0.5, size - caught + 0.5, ndtr(violations)))
+        caught = self._caught(threshold)
+        return float(betaincinv(caught + 0.5, self.found - caught + 0.5, ndtr(violations)))
 
     def _caught(self, off: float) -> float:
         """How many violations lie above the threshold, `off` standard errors from its middle."""
-        place = max(0.0, _place(float(ndtr(off)), len(self.clean), self.rate))
+        place = max(0.0, _place(float(ndtr(off)), self.clean, self.rate))
         left, beyond = int(place), place - int(place)
         return (1 - beyond) * self._above(left) + beyond * self._above(left + 1)
 
     def _above(self, place: int) -> int:
-        """How many violations lie above the clean score at `place`, from the highest down."""
-        threshold = self.clean[max(0, len(self.clean) - 1 - place)]
-        return len(self.found) - int(np.searchsorted(self.found, threshold, side="right"))
+        """How many violations lie above the row without one at `place`, from the highest down."""
+        among = int(np.searchsorted(self.alarms, place, side="right"))
+        return int(self.above[min(among, len(self.above) - 1)])
 
 
 def _place(chance: float, size: int, rate: float) -> float:
-    """Where, among `size` scores from the highest down, with this `chance` the threshold is lower.
+    """Among `size` scores from the highest down, the place above which the threshold lies.
 
-    Between two scores by Nyblom (1992): in a tail the straight way from one to the next would lie
+    It does so with this `chance`. Between two scores by Nyblom (1992): in a tail the straight way from one to the next would lie
     too far out.
     """
-    above = math.ceil(bdtrik(chance, size, rate) - _SLACK)
+    above = math.ceil(float(bdtrik(chance, size, rate)) - _SLACK)
     fewer = float(bdtr(above - 1, size, rate)) if above else 0.0
     within = (chance - fewer) / (float(bdtr(above, size, rate)) - fewer)
     next_one = (size - above) * rate / (1 - rate)

@@ -12,10 +12,10 @@ from gemma_guard.calibration import Platt
 from gemma_guard.errors import ConfigError, UsageError
 from gemma_guard.evaluate.calibrating import fit, margins, probabilities
 from gemma_guard.evaluate.conformal import TooFew, shortest
-from gemma_guard.evaluate.curves import has_both
 from gemma_guard.evaluate.measures import ENOUGH_VIOLATIONS, REQUEST, AtBand, at_band
 from gemma_guard.evaluate.results import UNKNOWN, Codes, Flags, Floats, Run
 from gemma_guard.evaluate.rows import Row
+from gemma_guard.evaluate.tally import has_both
 from gemma_guard.evaluate.targets import FewMisses, Target
 from gemma_guard.policy import Bands
 from gemma_guard.verdict import Action, Stage
