@@ -89,6 +89,38 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are(mine: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--harmful", "is_badd"], "--harmful: no row has a column 'is_badd'; columns there are:"),
+        (["--label", "harasment=is_bad"], "--label: no policy 'harasment' is judged here"),
+        (["--label", "harassment=rude"], "no row is labelled in a column 'rude'"),
+        (["--response", "answr"], "--response: no row has a column 'answr'"),
+        (["--source", "were"], "--source: no row has a column 'were'"),
+        (["--text", "promt"], "no text in a column 'promt'; columns there are: prompt, is_bad"),
+        (["--scorer", "fakee"], "fakee"),
+        (["--route", "kid"], "kid"),
+    ],
+)
+def test_a_misspelt_name_is_refused_even_where_other_labels_would_do(
+    mine: Path, given: list[str], message: str
+) -> None:
+    labelled = ("--text", "prompt", "--label", "hate_speech=is_bad", "--scorer", "fake")
+    done = run(mine.parent, "eval", "mine.csv", *labelled, *given)
+
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_labels_of_no_policy_are_named(tmp_path: Path) -> None:
+    row = {"text": "you idiot", "labels": {"harassment": 1, "self_harm": 0}}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    done = run(tmp_path, "eval", "mine.jsonl", "--scorer", "fake")
+
+    assert "labels not read, as no policy here is called so: self_harm" in done.stdout
+
+
 def test_without_the_extra_help_works_and_eval_says_what_to_install(mine: Path) -> None:
     hidden = "import sys; sys.modules.update(dict.fromkeys(['numpy', 'sklearn'])); "
     for arguments, code, words in (

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from gemma_guard import UsageError
-from gemma_guard.evaluate.rows import Columns, Row, mapped, read, survey
+from gemma_guard.evaluate.rows import Columns, Row, read
+from gemma_guard.evaluate.surveying import mapped, survey
 
 POLICIES = ("harassment", "hate_speech")
 TEXTS = st.text(
@@ -159,9 +160,21 @@ def test_what_is_wrong_is_told_with_file_and_line_and_without_text(
     [
         (Columns(), "columns there are: text, bad"),
         (Columns(labels={"harassment": "rude"}, harmful="bad"), "labelled in a column 'rude'"),
-        (Columns(labels={"harasment": "bad"}), "no policy 'harasment' is judged here"),
+        (
+            Columns(labels={"harassment": "harassment"}, harmful="bad"),
+            "labelled in a column 'harassment'; columns there are: text, bad",
+        ),
+        (
+            Columns(labels={"harasment": "bad"}),
+            "no policy 'harasment' is judged here; there are: h",
+        ),
         (Columns(harmful="bad", response="answer"), "--response: no row has a column 'answer'"),
         (Columns(harmful="bad", source="where"), "--source: no row has a column 'where'"),
+        (
+            Columns(labels={"harassment": "bad"}, harmful="badd"),
+            "--harmful: no row has a column 'badd'; columns there are: text, bad",
+        ),
+        (Columns("txt", harmful="bad"), "no text in a column 'txt'; columns there are: text, bad"),
     ],
 )
 def test_rows_without_the_labels_asked_for_are_refused_before_any_is_judged(
@@ -171,4 +184,16 @@ def test_rows_without_the_labels_asked_for_are_refused_before_any_is_judged(
     path.write_text("text,bad\na,1\n", encoding="utf-8")
 
     with pytest.raises(UsageError, match=message):
-        survey([path], mapped(columns, POLICIES), POLICIES)
+        survey([path], columns, POLICIES)
+
+
+def test_labels_that_no_policy_has_are_counted_so_that_somebody_can_be_told(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    labels = {"harassment": 0, "harasment": 1, "rude": 1, "harmful": 1}
+    write_lines(path, [{"text": "a", "labels": labels}] * 3)
+    known = survey([path], Columns(labels={"hate_speech": "rude"}), POLICIES)
+
+    assert known.unread == {"harasment": 3}
+    assert known.labelled["hate_speech", 1] == 3

@@ -20,7 +20,8 @@ from gemma_guard.evaluate.candidates import Candidate, candidate
 from gemma_guard.evaluate.evaluating import Order, Progress, evaluate
 from gemma_guard.evaluate.measures import REQUEST, measures
 from gemma_guard.evaluate.results import Run
-from gemma_guard.evaluate.rows import Row, mapped, read, survey
+from gemma_guard.evaluate.rows import Row, read
+from gemma_guard.evaluate.surveying import survey
 from gemma_guard.packs import default
 from gemma_guard.prompt import CONTROLS, TEMPLATES
 from gemma_guard.schema import dump
@@ -135,7 +136,7 @@ def _refuse_unready(weights: Weights, order: Order) -> None:
             " needed, as the Hub has it"
         )
     policies = [policy.name for policy in default().policies]
-    survey(order.paths, mapped(order.columns, policies), policies)
+    survey(order.paths, order.columns, policies)
 
 
 def _example(weights: Weights) -> float:

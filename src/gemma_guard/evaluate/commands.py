@@ -109,12 +109,12 @@ def try_out(
     Example: gemma-guard try last_week.txt
     """
     with in_words():
-        from gemma_guard.evaluate import rows, trying
+        from gemma_guard.evaluate import rows, surveying, trying
 
         candidate = _candidate(config, scorer, route)
-        columns = rows.Columns(text, response, harmful="")
-        rows.refuse_absent([file], columns)
-        texts = rows.read([file], columns)
+        columns = rows.Columns(text, response)
+        surveying.refuse_absent([file], columns)
+        texts = rows.read([file], replace(columns, harmful=""))
         tried = asyncio.run(trying.try_out(candidate, texts, concurrency=concurrency))
         show(tried.report())
         for one in tried.caught:

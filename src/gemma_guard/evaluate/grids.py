@@ -64,6 +64,8 @@ def headline(run: Run) -> Iterator[str]:
         yield f"not judged, and in no figure: {rows:,} row{'' if rows == 1 else 's'}: {cause}"
     if subject.unvalidated:
         yield f"unvalidated, for want of a calibration: {', '.join(subject.unvalidated)}"
+    if subject.unread:
+        yield f"labels not read, as no policy here is called so: {', '.join(subject.unread)}"
     took = latency(run)
     speed = f"{took['rows_per_s']:,.0f} rows a second, " if run.seconds else ""
     at_once = f", {run.concurrency} at once" if run.concurrency else ""

@@ -88,8 +88,8 @@ class _Ranked:
 def _place(chance: float, size: int, rate: float) -> float:
     """Among `size` scores from the highest down, the place above which the threshold lies.
 
-    It does so with this `chance`. Between two scores by Nyblom (1992): in a tail the straight way from one to the next would lie
-    too far out.
+    It does so with this `chance`. Between two scores by Nyblom (1992): in a tail the straight way
+    from one to the next would lie too far out.
     """
     above = math.ceil(float(bdtrik(chance, size, rate)) - _SLACK)
     fewer = float(bdtr(above - 1, size, rate)) if above else 0.0

@@ -49,7 +49,7 @@ class Subject:
     """What was judged by what: enough to tell whether two runs can be compared or continued.
 
     `rows` is a digest of the files and the columns; `bands` are by policy and stage, `unvalidated`
-    who is not calibrated for which policy at which stage.
+    who is not calibrated for which policy at which stage, `unread` labels that no policy has.
     """
 
     judge: str
@@ -61,6 +61,7 @@ class Subject:
     bands: Mapping[tuple[str, Stage], Bands]
     judged: frozenset[str]
     unvalidated: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

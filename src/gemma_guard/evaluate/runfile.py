@@ -127,6 +127,7 @@ def _written(subject: Subject) -> dict[str, Any]:
         "bands": bands,
         "judged": sorted(subject.judged),
         "unvalidated": subject.unvalidated,
+        "unread": subject.unread,
     }
 
 
@@ -149,6 +150,7 @@ def _subject(path: Path, head: Mapping[str, Any] | None) -> Subject:
         bands,
         frozenset(head["judged"]),
         tuple(head["unvalidated"]),
+        tuple(head.get("unread", ())),
     )
 
 
