@@ -65,7 +65,7 @@ def test_eval_json_prints_one_object_whose_unknowns_are_null(mine: Path) -> None
 def test_show_text_prints_the_worst_mistakes(mine: Path) -> None:
     done = run(mine.parent, "eval", "mine.csv", *MAPPED, "--show-text")
 
-    assert "missed (0.550, log, row 3, mine)\nyou idiot, leave" in done.stdout
+    assert "not blocked (0.550, log, row 3, mine)\nyou idiot, leave" in done.stdout
 
 
 def test_report_writes_one_page_and_goes_on_from_the_runs_beside_it(mine: Path) -> None:

@@ -98,6 +98,16 @@ def test_targets_are_about_met_on_the_rows_held_out(calibrate: bool) -> None:
     assert found.bands.log <= found.bands.block
 
 
+def test_a_band_is_never_above_a_harder_one_and_is_tried_where_it_stands() -> None:
+    targets = ("log: recall>=0.1", "fpr<=0.2")
+    [found] = proposed(judged(4_000), *targets, calibrate=False)
+    assert isinstance(found, Proposal)
+    block, log = found.chosen
+
+    assert block.threshold == log.threshold == found.bands.log
+    assert log.held_out.recall == block.held_out.recall
+
+
 def test_the_dearer_a_miss_the_lower_the_band() -> None:
     thresholds = []
     for cost in ("cost fp=20 fn=1", "cost fp=1 fn=1", "cost fp=1 fn=20"):
@@ -112,8 +122,8 @@ def test_the_dearer_a_miss_the_lower_the_band() -> None:
 @pytest.mark.parametrize(
     ("run", "target", "reason"),
     [
-        (judged(100), "recall>=0.99", "violations to choose by: "),
-        (judged(100), "fpr<=0.001", "rows without a violation to choose by: "),
+        (judged(100), "recall>=0.99", "too few violations: about "),
+        (judged(100), "fpr<=0.001", "too few rows without a violation: about "),
         (judged(4_000, picked_by="judge-1"), "recall>=0.95", "picked by judge-1, the judge itself"),
     ],
 )

@@ -19,8 +19,8 @@ from gemma_guard.evaluate.surveying import Survey, survey
 from gemma_guard.health import Health
 from gemma_guard.verdict import Verdict
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Told how many rows are judged, and of how many."""
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Told how many rows are judged, and of how many, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Order:
     is_streamed: bool = False
 
 
-def unseen(_done: int, _rows: int) -> None:
+def unseen(_done: int, _rows: int | None) -> None:
     """Progress that nobody watches."""
 
 
