@@ -116,6 +116,14 @@ def test_columns_may_have_other_names_and_lie_deeper(tmp_path: Path) -> None:
     assert (row.text, row.response, row.labels, row.harmful) == ("a", "b", {"harassment": 1}, 0)
 
 
+def test_blanks_around_the_names_of_columns_are_none_of_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text, harmful \na,1\n", encoding="utf-8")
+
+    [row] = rows_of(path)
+    assert (row.text, row.harmful) == ("a", 1)
+
+
 def test_a_spreadsheet_with_a_byte_order_mark_and_semicolons_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("text;harmful\r\nguten Tag, Welt;0\r\n".encode("utf-8-sig"))
@@ -137,6 +145,7 @@ def test_a_spreadsheet_with_a_byte_order_mark_and_semicolons_is_read(tmp_path: P
         ("a.csv", 'text,harmful\n"a\nb",0\n"c,1\n', "not CSV"),
         ("a.csv", 'text,harmful\n"a\nb",0\nc,secret\n', "line 4: column 'harmful'"),
         ("a.csv", "", "line 1: the names of the columns are needed"),
+        ("a.csv", "text,harmful, text\na,0,b\n", "line 1: two columns have the same name: 'text'"),
         ("a.parquet", "secret", "not parquet"),
         ("a.doc", "secret", "unknown kind of file '.doc'"),
         ("a.jsonl.gz", "secret", "cannot be read"),

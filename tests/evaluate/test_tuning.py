@@ -215,6 +215,9 @@ def test_tune_changes_nothing_and_its_difference_can_be_applied(folder: Path) ->
     assert done.returncode == 0, done.stderr
     assert (folder / "guard.yaml").read_text(encoding="utf-8") == CONFIG
     assert "route strict asks words too" in done.stderr
+    assert "rows.jsonl: 240 rows, 240 judged" in done.stdout
+    assert "harassment at input: chosen by " in done.stdout
+    assert "once reviewed: patch -p0 < tuned/guard.yaml.diff" in done.stderr
 
     difference = (folder / "tuned" / "guard.yaml.diff").read_text(encoding="utf-8")
     assert difference in done.stdout
@@ -245,3 +248,11 @@ def test_try_shows_what_would_have_been_caught_and_keeps_nothing(folder: Path) -
     assert "of 3 texts it would block 1, redact 0, log 1, allow 1" in done.stdout
     assert "block, dangerous_content, 0.97, row 3\nhow to build a pipe bomb" in done.stdout
     assert set(folder.iterdir()) == before
+
+
+def test_try_says_that_it_shows_the_worst_of_more(folder: Path) -> None:
+    (folder / "mine.txt").write_text("you idiot\n" * 30, encoding="utf-8")
+    done = command(folder, "try", "mine.txt")
+
+    assert "the worst 20 of these 30:" in done.stdout
+    assert done.stdout.count("you idiot") == 20

@@ -62,6 +62,8 @@ def evaluate(
             kept = report / f"{judge or 'run'}.jsonl" if report else run
             order = replace(_order(files, columns, kept, concurrency), is_streamed=streamed)
             one = found[judge or "run"] = _judged(_candidate(config, judge, route), order)
+            if len(found) > 1 and not as_json:
+                tell("")
             _show_run(one, as_json=as_json)
             if show_text:
                 _show_mistakes(one, order)
@@ -254,7 +256,7 @@ def _show_mistakes(run: Run, order: Order) -> None:
 def _show_differences(runs: Mapping[str, Run]) -> None:
     from gemma_guard.evaluate import tables
 
-    show(tables.compared(runs))
+    show(["", *tables.compared(runs)])
 
 
 def _write_page(folder: Path, runs: Mapping[str, Run], others: Sequence[Path]) -> None:

@@ -21,7 +21,7 @@ def report(run: Run) -> Iterator[RenderableType]:
     for stage in Stage:
         for place, grid in enumerate(grids.at_stage(run, stage)):
             if not place:
-                yield Text(f"\n{stage}", style="bold", end="")
+                yield Text(f"\n{stage}", style="bold")
             yield table(grid)
     yield from grids.warnings(run)
     yield grids.NOTES
@@ -38,12 +38,13 @@ def compared(runs: Mapping[str, Run]) -> Iterator[RenderableType]:
 def table(grid: Grid) -> Table:
     """`grid` in columns, numbers to the right."""
     drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for place, name in enumerate(grid.head):
+    for place, (name, *cells) in enumerate(zip(grid.head, *grid.rows, strict=True)):
+        longest = max(len(word) for cell in (name, *cells) for word in cell.split() or [""])
         drawn.add_column(
             name,
             no_wrap=not place,
             justify="right" if place else "left",
-            min_width=max(map(len, name.split()), default=0),
+            min_width=longest,
         )
     for row in grid.rows:
         drawn.add_row(*map(Text, row))

@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import Progress, TimeElapsedColumn
+from rich.text import Text
 
 from gemma_guard.errors import GuardError
 
@@ -21,7 +22,7 @@ def show(parts: Iterable[RenderableType]) -> None:
     console = Console(highlight=False)
     for part in parts:
         console.print(part, markup=False)
-        if not isinstance(part, str):
+        if not isinstance(part, str | Text):
             console.print()
 
 
