@@ -55,7 +55,7 @@ def test_weights_are_tried_with_every_template_and_stay_unvalidated(
     first, second, third, *_ = printed.splitlines()
     assert first == "no row is judged at the stage output: nothing is tried there"
     assert second.startswith("published example: ")
-    assert third == "4 rows with each of 4 templates, kept in accepted as they come"
+    assert third == "4 rows with each of 4 templates, kept in accepted as they are judged"
     assert "NOT AS PUBLISHED" in printed
     assert len(apart) == 4
     assert max(apart) <= 1e-4
