@@ -28,7 +28,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from gemma_guard.evaluate import curves
 from gemma_guard.evaluate.conformal import alarms_at_most, missing_at_most
 from gemma_guard.evaluate.intervals import Interval, counted
+from gemma_guard.evaluate.recalls import recall_at
 from gemma_guard.evaluate.results import Codes, Floats
+from gemma_guard.evaluate.tally import Tally
 
 WORDS = ("tickets", "train", "weather", "museum", "what", "dinner", "rice", "idiot", "vermin")
 SIZES = (10_000, 100_000, 400_000)
@@ -40,16 +42,36 @@ SHAPES = ((1_000, 0.15, 1.5), (2_000, 0.1, 2.0), (846, 0.3, 1.3), (10_000, 0.02,
 
 # by rate of false alarms: violations, rows without one, recall
 RECALLS = {
-    0.001: ((100, 5_000, 0.6), (1_000, 5_000, 0.3), (100, 10_000, 0.9), (300, 10_000, 0.6)),
+    0.001: (
+        (100, 5_000, 0.6),
+        (1_000, 5_000, 0.3),
+        (500, 5_500, 0.2),
+        (2_000, 8_000, 0.85),
+        (100, 10_000, 0.9),
+        (300, 10_000, 0.6),
+        (800, 30_000, 0.95),
+    ),
     0.01: (
+        (500, 500, 0.2),
         (100, 1_000, 0.6),
         (1_000, 1_000, 0.9),
+        (150, 2_000, 0.7),
         (300, 3_000, 0.3),
         (100, 10_000, 0.9),
         (1_000, 10_000, 0.6),
     ),
-    0.05: ((100, 1_000, 0.3), (1_000, 1_000, 0.9), (300, 3_000, 0.6), (300, 10_000, 0.3)),
+    0.05: (
+        (1_000, 150, 0.8),
+        (400, 400, 0.7),
+        (100, 1_000, 0.3),
+        (1_000, 1_000, 0.9),
+        (300, 3_000, 0.6),
+        (300, 10_000, 0.3),
+    ),
 }
+
+# the standard deviation of violations' scores, where that of other rows is 1
+SPREADS = {"alike": 1.0, "wide": 2.0, "narrow": 0.5}
 
 
 def rows(count: int) -> Iterator[str]:
@@ -106,7 +128,7 @@ def drawn(
 def areas() -> dict[str, Any]:
     """How often an interval at 95 % holds the truth."""
     found: dict[str, Any] = {"simulations_each": REPEATS, "error": round(_error(REPEATS), 4)}
-    kinds: tuple[tuple[str, Callable[[Codes, Floats], Interval], Any], ...] = (
+    kinds: tuple[tuple[str, Callable[[Tally], Interval], Any], ...] = (
         ("au_prc", curves.au_prc, average_precision_score),
         ("auroc", curves.auroc, roc_auc_score),
     )
@@ -115,7 +137,7 @@ def areas() -> dict[str, Any]:
         for count, share, apart in SHAPES:
             draw = np.random.default_rng(1)
             truth = float(exact(*drawn(draw, 6_000_000, share, apart)))
-            hits = (figure(*drawn(draw, count, share, apart)) for _ in range(REPEATS))
+            hits = (figure(Tally.of(*drawn(draw, count, share, apart))) for _ in range(REPEATS))
             inside = sum(hit.low <= truth <= hit.high for hit in hits)
             held[f"{count} rows, {share:g} violations, truth {truth:.3f}"] = inside / REPEATS
         found[name] = {**held, "mean": float(np.mean(list(held.values())))}
@@ -138,21 +160,26 @@ def recalls() -> dict[str, Any]:
     found: dict[str, Any] = {"simulations_each": REPEATS, "error": round(_error(REPEATS), 4)}
     for rate, shapes in RECALLS.items():
         held = {
-            f"{violations} violations, {clean} without, recall {truth:g}": round(
-                _held_at(rate, violations, clean, truth), 4
+            f"{violations} violations, {clean} without, recall {truth:g}, {name}": round(
+                _held_at(rate, violations, clean, truth, spread), 4
             )
             for violations, clean, truth in shapes
+            for name, spread in SPREADS.items()
         }
-        found[f"at {rate:.1%} false alarms"] = {**held, "mean": float(np.mean(list(held.values())))}
+        found[f"at {rate:.1%} false alarms"] = {
+            **held,
+            "mean": round(float(np.mean(list(held.values()))), 4),
+        }
     return found
 
 
-def _held_at(rate: float, violations: int, clean: int, truth: float) -> float:
+def _held_at(rate: float, violations: int, clean: int, truth: float, spread: float) -> float:
     draw, normal = np.random.default_rng([violations, clean, round(truth * 100)]), NormalDist()
-    apart = normal.inv_cdf(truth) - normal.inv_cdf(rate)
+    apart = spread * normal.inv_cdf(truth) - normal.inv_cdf(rate)
     label = (np.arange(violations + clean) < violations).astype(np.int8)
-    scores = (draw.normal(size=len(label)) + apart * label for _ in range(REPEATS))
-    found = (curves.recall_at(label, score, rate) for score in scores)
+    scale = np.where(label, spread, 1.0)
+    scores = (draw.normal(size=len(label)) * scale + apart * label for _ in range(REPEATS))
+    found = (recall_at(Tally.of(label, score), rate) for score in scores)
     return sum(one is not None and _holds(one, truth) for one in found) / REPEATS
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
@@ -15,7 +16,6 @@ from sklearn.metrics import (
     precision_score,
     recall_score,
     roc_auc_score,
-    roc_curve,
 )
 
 from gemma_guard import Action
@@ -23,6 +23,7 @@ from gemma_guard.evaluate import curves
 from gemma_guard.evaluate.intervals import Interval, counted
 from gemma_guard.evaluate.measures import at_band, calibrated
 from gemma_guard.evaluate.results import Codes, Floats
+from gemma_guard.evaluate.tally import Tally
 
 LABELLED = st.lists(
     st.tuples(st.integers(0, 1), st.sampled_from(np.linspace(0, 1, 11).tolist()) | st.floats(0, 1)),
@@ -42,11 +43,14 @@ def test_every_figure_is_what_scikit_learn_says(
 ) -> None:
     label, score = arrays(rows)
     band = at_band(label, score >= threshold, Action.BLOCK)
-    best = curves.best_f1(label, score)
+    tally, in_bins = Tally.of(label, score), calibrated(label, score)
+    best = curves.best_f1(tally)
 
-    assert curves.au_prc(label, score).value == average_precision_score(label, score)
-    assert curves.auroc(label, score).value == roc_auc_score(label, score)
-    assert calibrated(label, score).brier == brier_score_loss(label, score)
+    assert curves.au_prc(tally).value == average_precision_score(label, score)
+    assert curves.auroc(tally).value == roc_auc_score(label, score)
+    assert in_bins.brier == brier_score_loss(label, score)
+    shares, means = calibration_curve(label, score, n_bins=10)
+    assert in_bins.bins == tuple(zip(means, shares, strict=True))
     assert band.recall.value == recall_score(label, score >= threshold)
     if (score >= threshold).any():
         assert band.precision.value == precision_score(label, score >= threshold)
@@ -55,42 +59,34 @@ def test_every_figure_is_what_scikit_learn_says(
     assert best.value >= f1_score(label, score >= threshold) - 1e-9
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.05, 0.25])
-def test_recall_at_few_false_alarms_is_the_highest_of_the_curve_at_that_rate(rate: float) -> None:
-    draw = np.random.default_rng(3)
-    label = (draw.random(2_000) < 0.3).astype(np.int8)
-    score = draw.normal(size=2_000) + label
-    alarms, recalls, _ = roc_curve(label, score, drop_intermediate=False)
-    found = curves.recall_at(label, score, rate)
+def test_calibration_of_more_rows_than_are_read_at_once_is_what_scikit_learn_says() -> None:
+    draw = np.random.default_rng(5)
+    label, score = (draw.random(20_000) < 0.3).astype(np.int8), draw.random(20_000) * 0.85
+    found = calibrated(label, score)
+    shares, means = calibration_curve(label, score, n_bins=10)
 
-    assert found is not None
-    assert found.value == recalls[alarms <= rate].max()
-
-
-def test_a_rate_that_the_rows_cannot_show_is_not_reported() -> None:
-    label = np.array([1] * 50 + [0] * 499, np.int8)
-
-    assert curves.recall_at(label, label.astype(float), 0.01) is None
-    assert curves.rows_needed(0.01) == 500
+    assert found.brier == pytest.approx(brier_score_loss(label, score), rel=1e-12)
+    assert np.allclose(found.bins, np.column_stack((means, shares)), rtol=1e-12, atol=0)
+    assert len(found.bins) == 9
 
 
 @given(rows=LABELLED)
 def test_how_much_each_row_moves_the_areas_adds_up_to_nothing(
     rows: list[tuple[int, float]],
 ) -> None:
-    tally = curves.Tally.of(*arrays(rows))
+    tally = Tally.of(*arrays(rows))
 
     for moved in (curves.prc_influence(tally), curves.roc_influence(tally)):
         assert np.average(moved, weights=tally.rows) == pytest.approx(0, abs=1e-9)
 
 
 def figure_coverage(
-    figure: Callable[[Codes, Floats], Interval], truth: float, *, rows: int, share: float
+    figure: Callable[[Tally], Interval], truth: float, *, rows: int, share: float
 ) -> float:
     draw, held = np.random.default_rng(7), 0
     for _ in range(1_500):
         label = (draw.random(rows) < share).astype(np.int8)
-        found = figure(label, draw.normal(size=rows) + 1.5 * label)
+        found = figure(Tally.of(label, draw.normal(size=rows) + 1.5 * label))
         held += found.low <= truth <= found.high
     return held / 1_500
 

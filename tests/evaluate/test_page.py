@@ -16,6 +16,7 @@ from gemma_guard.evaluate.comparing import differences
 from gemma_guard.evaluate.curves import au_prc, auroc
 from gemma_guard.evaluate.page import Named, page
 from gemma_guard.evaluate.results import Collected, Result, Run, Subject
+from gemma_guard.evaluate.tally import Tally
 
 NASTY = "</style><script>alert(1)</script>&\"'"
 BANDS = Bands(log=0.4, block=0.8)
@@ -108,8 +109,9 @@ def test_a_difference_is_that_of_scikit_learns_figures() -> None:
     label = first.label["policy_0"]
     one, two = first.violation["policy_0"], second.violation["policy_0"]
 
-    assert policy.au_prc.value == pytest.approx(au_prc(label, two).value - au_prc(label, one).value)
-    assert policy.auroc.value == pytest.approx(auroc(label, two).value - auroc(label, one).value)
+    for of_both, area in ((policy.au_prc, au_prc), (policy.auroc, auroc)):
+        before, after = (area(Tally.of(label, score)).value for score in (one, two))
+        assert of_both.value == pytest.approx(after - before)
     assert request.auroc.low < request.auroc.value < request.auroc.high
     assert first.action.max() == Action.BLOCK
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from gemma_guard import UsageError
-from gemma_guard.evaluate.rows import Columns, Row, mapped, read, survey
+from gemma_guard.evaluate.rows import Columns, Row, read
+from gemma_guard.evaluate.surveying import mapped, survey
 
 POLICIES = ("harassment", "hate_speech")
 TEXTS = st.text(
@@ -115,6 +116,14 @@ def test_columns_may_have_other_names_and_lie_deeper(tmp_path: Path) -> None:
     assert (row.text, row.response, row.labels, row.harmful) == ("a", "b", {"harassment": 1}, 0)
 
 
+def test_blanks_around_the_names_of_columns_are_none_of_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text, harmful \na,1\n", encoding="utf-8")
+
+    [row] = rows_of(path)
+    assert (row.text, row.harmful) == ("a", 1)
+
+
 def test_a_spreadsheet_with_a_byte_order_mark_and_semicolons_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("text;harmful\r\nguten Tag, Welt;0\r\n".encode("utf-8-sig"))
@@ -136,6 +145,7 @@ def test_a_spreadsheet_with_a_byte_order_mark_and_semicolons_is_read(tmp_path: P
         ("a.csv", 'text,harmful\n"a\nb",0\n"c,1\n', "not CSV"),
         ("a.csv", 'text,harmful\n"a\nb",0\nc,secret\n', "line 4: column 'harmful'"),
         ("a.csv", "", "line 1: the names of the columns are needed"),
+        ("a.csv", "text,harmful, text\na,0,b\n", "line 1: two columns have the same name: 'text'"),
         ("a.parquet", "secret", "not parquet"),
         ("a.doc", "secret", "unknown kind of file '.doc'"),
         ("a.jsonl.gz", "secret", "cannot be read"),
@@ -159,9 +169,21 @@ def test_what_is_wrong_is_told_with_file_and_line_and_without_text(
     [
         (Columns(), "columns there are: text, bad"),
         (Columns(labels={"harassment": "rude"}, harmful="bad"), "labelled in a column 'rude'"),
-        (Columns(labels={"harasment": "bad"}), "no policy 'harasment' is judged here"),
+        (
+            Columns(labels={"harassment": "harassment"}, harmful="bad"),
+            "labelled in a column 'harassment'; columns there are: text, bad",
+        ),
+        (
+            Columns(labels={"harasment": "bad"}),
+            "no policy 'harasment' is judged here; there are: h",
+        ),
         (Columns(harmful="bad", response="answer"), "--response: no row has a column 'answer'"),
         (Columns(harmful="bad", source="where"), "--source: no row has a column 'where'"),
+        (
+            Columns(labels={"harassment": "bad"}, harmful="badd"),
+            "--harmful: no row has a column 'badd'; columns there are: text, bad",
+        ),
+        (Columns("txt", harmful="bad"), "no text in a column 'txt'; columns there are: text, bad"),
     ],
 )
 def test_rows_without_the_labels_asked_for_are_refused_before_any_is_judged(
@@ -171,4 +193,16 @@ def test_rows_without_the_labels_asked_for_are_refused_before_any_is_judged(
     path.write_text("text,bad\na,1\n", encoding="utf-8")
 
     with pytest.raises(UsageError, match=message):
-        survey([path], mapped(columns, POLICIES), POLICIES)
+        survey([path], columns, POLICIES)
+
+
+def test_labels_that_no_policy_has_are_counted_so_that_somebody_can_be_told(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    labels = {"harassment": 0, "harasment": 1, "rude": 1, "harmful": 1}
+    write_lines(path, [{"text": "a", "labels": labels}] * 3)
+    known = survey([path], Columns(labels={"hate_speech": "rude"}), POLICIES)
+
+    assert known.unread == {"harasment": 3}
+    assert known.labelled["hate_speech", 1] == 3

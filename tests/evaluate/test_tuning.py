@@ -98,6 +98,16 @@ def test_targets_are_about_met_on_the_rows_held_out(calibrate: bool) -> None:
     assert found.bands.log <= found.bands.block
 
 
+def test_a_band_is_never_above_a_harder_one_and_is_tried_where_it_stands() -> None:
+    targets = ("log: recall>=0.1", "fpr<=0.2")
+    [found] = proposed(judged(4_000), *targets, calibrate=False)
+    assert isinstance(found, Proposal)
+    block, log = found.chosen
+
+    assert block.threshold == log.threshold == found.bands.log
+    assert log.held_out.recall == block.held_out.recall
+
+
 def test_the_dearer_a_miss_the_lower_the_band() -> None:
     thresholds = []
     for cost in ("cost fp=20 fn=1", "cost fp=1 fn=1", "cost fp=1 fn=20"):
@@ -112,8 +122,8 @@ def test_the_dearer_a_miss_the_lower_the_band() -> None:
 @pytest.mark.parametrize(
     ("run", "target", "reason"),
     [
-        (judged(100), "recall>=0.99", "violations to choose by: "),
-        (judged(100), "fpr<=0.001", "rows without a violation to choose by: "),
+        (judged(100), "recall>=0.99", "too few violations: about "),
+        (judged(100), "fpr<=0.001", "too few rows without a violation: about "),
         (judged(4_000, picked_by="judge-1"), "recall>=0.95", "picked by judge-1, the judge itself"),
     ],
 )
@@ -205,6 +215,9 @@ def test_tune_changes_nothing_and_its_difference_can_be_applied(folder: Path) ->
     assert done.returncode == 0, done.stderr
     assert (folder / "guard.yaml").read_text(encoding="utf-8") == CONFIG
     assert "route strict asks words too" in done.stderr
+    assert "rows.jsonl: 240 rows, 240 judged" in done.stdout
+    assert "harassment at input: chosen by " in done.stdout
+    assert "once reviewed: patch -p0 < tuned/guard.yaml.diff" in done.stderr
 
     difference = (folder / "tuned" / "guard.yaml.diff").read_text(encoding="utf-8")
     assert difference in done.stdout
@@ -235,3 +248,11 @@ def test_try_shows_what_would_have_been_caught_and_keeps_nothing(folder: Path) -
     assert "of 3 texts it would block 1, redact 0, log 1, allow 1" in done.stdout
     assert "block, dangerous_content, 0.97, row 3\nhow to build a pipe bomb" in done.stdout
     assert set(folder.iterdir()) == before
+
+
+def test_try_says_that_it_shows_the_worst_of_more(folder: Path) -> None:
+    (folder / "mine.txt").write_text("you idiot\n" * 30, encoding="utf-8")
+    done = command(folder, "try", "mine.txt")
+
+    assert "the worst 20 of these 30:" in done.stdout
+    assert done.stdout.count("you idiot") == 20

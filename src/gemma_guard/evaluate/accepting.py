@@ -7,7 +7,10 @@ person who looked at them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,12 +18,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from gemma_guard.errors import UsageError
-from gemma_guard.evaluate import recipe
+from gemma_guard.evaluate import figures, recipe
 from gemma_guard.evaluate.candidates import Candidate, candidate
 from gemma_guard.evaluate.evaluating import Order, Progress, evaluate
+from gemma_guard.evaluate.intervals import NOTHING, Interval
 from gemma_guard.evaluate.measures import REQUEST, measures
 from gemma_guard.evaluate.results import Run
-from gemma_guard.evaluate.rows import Row, mapped, read, survey
+from gemma_guard.evaluate.rows import Row, read
+from gemma_guard.evaluate.surveying import survey
 from gemma_guard.packs import default
 from gemma_guard.prompt import CONTROLS, TEMPLATES
 from gemma_guard.schema import dump
@@ -31,9 +36,12 @@ EXAMPLE = "Create 20 paraphrases of I hate you"  # of the model's page on the Hu
 EXAMPLE_POLICY, EXAMPLE_TEMPLATE, EXAMPLE_VIOLATION = "harassment", "seed", 0.7310585379600525
 NEAR = 0.05  # two steps of a bfloat16 logit
 SAMPLE = 16
+SAMPLING_S = 300.0  # on a CPU one answer of the recipe takes seconds
+PATIENCE_S = 3_600.0  # there sixteen rows at once wait for each other for minutes
 ENDING = "unvalidated: nobody has looked yet at rows like those that this judge will see"
 _LONGEST = 2_000
 
+Tell: TypeAlias = Callable[[str], None]
 Watched: TypeAlias = Callable[[str], AbstractContextManager[Progress]]
 """Shows how far a step is."""
 
@@ -60,40 +68,52 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Plain:
+    """One answer of the published recipe: to the row `number`, about one policy."""
+
+    template: str
+    number: int
+    policy: str
+    violation: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tried:
     """One template. `apart` is the furthest that any of `compared` answers is from the recipe's."""
 
     template: str
     run: Run
+    area: Interval
     compared: int
     apart: float
+
+    def report(self) -> str:
+        """What a person reads."""
+        area = figures.area(self.area)
+        apart = f"packed and plain at most {self.apart:.2g} apart on {self.compared} answers"
+        return f"template {self.template}: AU-PRC of any policy {area}; {apart}"
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What was found. `example` is what these weights say of the published example."""
+    """What was found."""
 
-    example: float
     tried: tuple[Tried, ...]
 
     @property
     def best(self) -> Tried:
         """The template that ranks requests best on these rows; chosen by them."""
-        return max(self.tried, key=lambda each: _area(each.run))
+        return max(self.tried, key=lambda each: -1 if math.isnan(v := each.area.value) else v)
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> str:
         """What a person reads."""
-        near = (
-            "as published" if abs(self.example - EXAMPLE_VIOLATION) <= NEAR else "NOT AS PUBLISHED"
+        best = self.best
+        if math.isnan(best.area.value):
+            return "these rows do not tell the templates apart: not both harmful and harmless ones"
+        return (
+            f"best on these rows: {best.template}, chosen by them, so optimistic;"
+            f" {best.template}.yaml has it"
         )
-        yield f"published example: {self.example:.4f}, there {EXAMPLE_VIOLATION:.4f}: {near}"
-        for each in self.tried:
-            yield (
-                f"template {each.template}: AU-PRC of any policy {_area(each.run):.3f};"
-                f" packed and plain at most {each.apart:.2g} apart on {each.compared} answers"
-            )
-        best = self.best.template
-        yield f"best on these rows: {best}, chosen by them, so optimistic; {best}.yaml has it"
 
 
 def configured(weights: Weights, template: str, folder: Path) -> Candidate:
@@ -109,49 +129,97 @@ def configured(weights: Weights, template: str, folder: Path) -> Candidate:
         (folder / pack).write_text(only.to_yaml(), encoding="utf-8")
     path = folder / f"{template}.yaml"
     path.write_text(weights.written(template, pack), encoding="utf-8")
-    return candidate(path, is_raw=True)
+    return candidate(path, is_raw=True, patience_s=PATIENCE_S)
 
 
-def accept(
-    weights: Weights,
-    order: Order,
-    folder: Path,
-    watched: Watched,
-) -> Accepted:
-    """Judge the rows with every template, and some of them by the recipe too."""
-    _refuse_unready(weights, order)
-    example = _example(weights)
-    stages = {row.stage for row in read(order.paths, order.columns)}
-    fitting = [name for name, each in TEMPLATES.items() if stages <= set(each.forms)]
-    return Accepted(example, tuple(_tried(weights, n, order, folder, watched) for n in fitting))
+def kept_at(folder: Path, template: str) -> Path:
+    """Where the run with a template is kept, so that it can be continued."""
+    return folder / f"{template}.jsonl"
 
 
-def _refuse_unready(weights: Weights, order: Order) -> None:
-    """Raise `UsageError` for what can be told before minutes of loading."""
+def accept(weights: Weights, order: Order, folder: Path, watched: Watched, tell: Tell) -> Accepted:
+    """Judge some of the rows by the recipe, then all with every template; `tell` on the way.
+
+    The model is in memory once at a time: first here, then in the process that judges.
+    """
+    rows = _refuse_unready(weights, order)
+    fitting = _fitting(order, tell)
+    for template in fitting:
+        configured(weights, template, folder)  # what is wrong is told before anything is loaded
+    plain = _plainly(weights, order, fitting, watched, tell)
+    recipe.let_go()
+    tell(
+        f"{rows:,} rows with each of {len(fitting)} templates, kept in {folder} as they are judged"
+    )
+    tried = []
+    for template in fitting:
+        mine = replace(order, kept=kept_at(folder, template))
+        one = _tried(configured(weights, template, folder), template, mine, plain, watched)
+        tell(one.report())
+        tried.append(one)
+    return Accepted(tuple(tried))
+
+
+def _refuse_unready(weights: Weights, order: Order) -> int:
+    """How many rows; raises `UsageError` for what can be told before minutes of loading."""
     needed = ("config.json", "tokenizer.json", "*.safetensors")
-    if lacking := [name for name in needed if not any(weights.folder.glob(name))]:
+    lacking = [name for name in needed if not any(weights.folder.glob(name))]
+    lacking += [name for name in _parts(weights.folder) if not (weights.folder / name).exists()]
+    if lacking:
         raise UsageError(
             f"{weights.folder}: no {', no '.join(lacking)}; a folder with {', '.join(needed)} is"
             " needed, as the Hub has it"
         )
-    policies = [policy.name for policy in default().policies]
-    survey(order.paths, mapped(order.columns, policies), policies)
+    return survey(order.paths, order.columns, [policy.name for policy in default().policies]).rows
 
 
-def _example(weights: Weights) -> float:
-    plain = recipe.load(
-        weights.folder, TEMPLATES[EXAMPLE_TEMPLATE], dtype=weights.dtype, device=weights.device
-    )
+def _parts(folder: Path) -> list[str]:
+    """The files that the weights are in, where they are in several."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return []
+    return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+
+
+def _fitting(order: Order, tell: Tell) -> list[str]:
+    stages = {row.stage for row in read(order.paths, order.columns)}
+    for stage in Stage:
+        if stage not in stages:
+            tell(f"no row is judged at the stage {stage}: nothing is tried there")
+    fitting = [name for name, each in TEMPLATES.items() if stages <= set(each.forms)]
+    if others := [name for name in TEMPLATES if name not in fitting]:
+        tell(f"not tried, for want of words for answers: {', '.join(others)}")
+    return fitting
+
+
+def _plainly(
+    weights: Weights, order: Order, fitting: Sequence[str], watched: Watched, tell: Tell
+) -> tuple[Plain, ...]:
+    with watched("loading") as _:
+        plain = recipe.load(weights.folder, dtype=weights.dtype, device=weights.device)
     [policy] = [each for each in default().policies if each.name == EXAMPLE_POLICY]
-    return plain.violation(EXAMPLE, policy, Stage.INPUT, None)
+    template = TEMPLATES[EXAMPLE_TEMPLATE]
+    found = plain.violation(template, EXAMPLE, policy, Stage.INPUT, None)
+    near = "as published" if abs(found - EXAMPLE_VIOLATION) <= NEAR else "NOT AS PUBLISHED"
+    tell(f"published example: {found:.4f}, there {EXAMPLE_VIOLATION:.4f}: {near}")
+    with watched("by the recipe") as seen:
+        return tuple(_sampled(plain, _sample(order), fitting, seen))
 
 
-def _tried(weights: Weights, template: str, order: Order, folder: Path, watched: Watched) -> Tried:
-    mine = replace(order, kept=folder / f"{template}.jsonl")
-    with watched(template) as seen:
-        run = asyncio.run(evaluate(configured(weights, template, folder), mine, seen))
-    apart = list(_apart(weights, template, run, _sample(order)))
-    return Tried(template, run, len(apart), max(apart, default=0.0))
+def _sampled(
+    plain: recipe.Recipe, rows: Sequence[Row], fitting: Sequence[str], seen: Progress
+) -> Iterator[Plain]:
+    """Every template about every policy, row by row, for some minutes at most."""
+    began, policies = time.monotonic(), default().policies
+    for done, row in enumerate(rows):
+        if done and time.monotonic() - began > SAMPLING_S:
+            return
+        prompt = None if row.response is None else row.text
+        for name in fitting:
+            for policy in policies:
+                found = plain.violation(TEMPLATES[name], row.judged, policy, row.stage, prompt)
+                yield Plain(name, row.number, policy.name, found)
+        seen(done + 1, len(rows))
 
 
 def _sample(order: Order) -> Sequence[Row]:
@@ -167,18 +235,25 @@ def _is_plain(row: Row) -> bool:
     )
 
 
-def _apart(weights: Weights, template: str, run: Run, rows: Sequence[Row]) -> Iterator[float]:
-    plain = recipe.load(
-        weights.folder, TEMPLATES[template], dtype=weights.dtype, device=weights.device
-    )
-    judged: Mapping[int, int] = {int(number): place for place, number in enumerate(run.number)}
-    for row in rows:
-        prompt = None if row.response is None else row.text
-        for policy in default().policies:
-            packed = float(run.violation[policy.name][judged[row.number]])
-            yield abs(plain.violation(row.judged, policy, row.stage, prompt) - packed)
+def _tried(
+    candidate: Candidate, template: str, order: Order, plain: Sequence[Plain], watched: Watched
+) -> Tried:
+    with watched(template) as seen:
+        run = asyncio.run(evaluate(candidate, order, seen))
+    apart = list(_apart(run, [each for each in plain if each.template == template]))
+    return Tried(template, run, _area(run), len(apart), max(apart, default=0.0))
 
 
-def _area(run: Run) -> float:
-    found = [each.au_prc.value for each in measures(run) if each.policy == REQUEST]
-    return found[0] if found else float("nan")
+def _apart(run: Run, plain: Sequence[Plain]) -> Iterator[float]:
+    """Of the answers that both ways gave."""
+    judged = {int(number): place for place, number in enumerate(run.number)}
+    for policy in {each.policy for each in plain}:
+        packed = run.violation[policy]
+        for each in plain:
+            found = float(packed[judged[each.number]])
+            if each.policy == policy and not math.isnan(found):
+                yield abs(each.violation - found)
+
+
+def _area(run: Run) -> Interval:
+    return next((each.au_prc for each in measures(run) if each.policy == REQUEST), NOTHING)

@@ -17,7 +17,7 @@ from gemma_guard.route import DEFAULT, Route, Routes
 from gemma_guard.schema import dump, read_text
 from gemma_guard.verdict import Stage
 
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,12 @@ def candidate(
     scorer: str | None = None,
     route: str | None = None,
     is_raw: bool = False,
+    patience_s: float = PATIENCE_S,
 ) -> Candidate:
     """The route of a guard.yaml, or of what is shipped; `scorer` replaces its judge.
 
     Without a file, a scorer comes with the pack of its name if there is one. `is_raw` leaves its
-    calibration out. A row is waited for two minutes whatever the route says: many are asked at
+    calibration out. A row is waited for `patience_s` whatever the route says: many are asked at
     once, which is the evaluation's doing and not the traffic's.
     """
     text = read_text(config) if config else _shipped(scorer)
@@ -83,7 +84,7 @@ def candidate(
     if config and scorer and loaded.routes.named(name):
         text = set_at(text, ("routes", name, "scorer"), scorer)
         loaded = settings.loads(text, source=origin, beside=beside)
-    alone = _alone(loaded, loaded.routes.named(name), is_raw=is_raw)
+    alone = _alone(loaded, loaded.routes.named(name), is_raw=is_raw, patience_s=patience_s)
     guard = Guard(alone, sinks=())
     found = guard.routes.named(name)
     return Candidate(guard, found, origin, text, config, bool(alone.calibrations))
@@ -96,11 +97,11 @@ def _shipped(scorer: str | None) -> str:
     return dump({"routes": {DEFAULT: {"packs": [pack], "scorer": scorer}}})
 
 
-def _alone(loaded: Settings, route: Route, *, is_raw: bool) -> Settings:
+def _alone(loaded: Settings, route: Route, *, is_raw: bool, patience_s: float) -> Settings:
     """Only what `route` needs, so that the judges of other routes are not loaded."""
     wanted = {rule.scorer for rule in route.rules}
     wanted |= {route.fallback.scorer} if route.fallback else set()
-    patient = replace(route, deadline_s=max(route.deadline_s, PATIENCE_S))
+    patient = replace(route, deadline_s=max(route.deadline_s, patience_s))
     return replace(
         loaded,
         routes=Routes({route.name: patient}),

@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from gemma_guard.evaluate.curves import has_both
 from gemma_guard.evaluate.measures import REQUEST, Group, calibrated
 from gemma_guard.evaluate.results import Floats
+from gemma_guard.evaluate.tally import has_both
 from gemma_guard.policy import Bands
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")

@@ -13,13 +13,14 @@ import typer
 
 from gemma_guard.errors import UsageError
 from gemma_guard.evaluate import options as o
-from gemma_guard.evaluate.terminal import in_words, quote, show, watched
+from gemma_guard.evaluate.terminal import continued, in_words, quote, show, tell, watched
 
 if TYPE_CHECKING:
     from gemma_guard.evaluate.candidates import Candidate
     from gemma_guard.evaluate.evaluating import Order
     from gemma_guard.evaluate.results import Run
     from gemma_guard.evaluate.rows import Columns
+    from gemma_guard.evaluate.targets import Target
 
 
 def register(app: typer.Typer) -> None:
@@ -61,9 +62,13 @@ def evaluate(
             kept = report / f"{judge or 'run'}.jsonl" if report else run
             order = replace(_order(files, columns, kept, concurrency), is_streamed=streamed)
             one = found[judge or "run"] = _judged(_candidate(config, judge, route), order)
+            if len(found) > 1 and not as_json:
+                tell("")
             _show_run(one, as_json=as_json)
             if show_text:
                 _show_mistakes(one, order)
+        if len(found) > 1 and not as_json:
+            _show_differences(found)
         if report:
             _write_page(report, found, compare or ())
 
@@ -90,9 +95,12 @@ def tune(
     Example: gemma-guard tune mine.csv --target "fpr<=0.001" --target "log: recall>=0.95"
     """
     with in_words():
+        from gemma_guard.evaluate import proposing
+
         columns = _columns(text, response, harmful, label, "source")
+        targets = proposing.targets(target)
         candidate = _candidate(config, scorer, route, is_raw=True)
-        _propose(candidate, _order(files, columns, run, concurrency), target, prior, out)
+        _propose(candidate, _order(files, columns, run, concurrency), targets, prior, out)
 
 
 def try_out(
@@ -109,13 +117,14 @@ def try_out(
     Example: gemma-guard try last_week.txt
     """
     with in_words():
-        from gemma_guard.evaluate import rows, trying
+        from gemma_guard.evaluate import rows, surveying, trying
 
         candidate = _candidate(config, scorer, route)
-        columns = rows.Columns(text, response, harmful="")
-        rows.refuse_absent([file], columns)
-        texts = rows.read([file], columns)
-        tried = asyncio.run(trying.try_out(candidate, texts, concurrency=concurrency))
+        columns = rows.Columns(text, response)
+        surveying.refuse_absent([file], columns)
+        texts = rows.read([file], replace(columns, harmful=""))
+        with watched("judging") as seen:
+            tried = asyncio.run(trying.try_out(candidate, texts, seen, concurrency=concurrency))
         show(tried.report())
         for one in tried.caught:
             quote(one.heading, one.row.judged)
@@ -139,29 +148,31 @@ def accept(
     Example: gemma-guard accept ./shieldgemma-2b mine.csv --target "fpr<=0.001" --device cuda
     """
     with in_words():
-        from gemma_guard.evaluate import accepting
+        from gemma_guard.evaluate import accepting, proposing
 
+        targets = proposing.targets(target or ())
         out.mkdir(parents=True, exist_ok=True)
         order = _order(files, _columns(text, response, harmful, label, "source"), None, concurrency)
         weights = accepting.Weights(model, dtype, device)
-        found = accepting.accept(weights, order, out, watched)
-        show(found.report())
+        with continued(out):
+            found = accepting.accept(weights, order, out, watched, tell)
+        tell(found.report())
         _write_page(out, {each.template: each.run for each in found.tried}, ())
         try:
-            if target:
-                best = accepting.configured(weights, found.best.template, out)
-                _propose(best, order, target, None, out)
+            if targets:
+                best = found.best.template
+                judged = replace(order, kept=accepting.kept_at(out, best))
+                _propose(accepting.configured(weights, best, out), judged, targets, None, out)
         finally:
             typer.echo(accepting.ENDING)
 
 
 def _propose(
-    candidate: Candidate, order: Order, target: Sequence[str], prior: float | None, out: Path
+    candidate: Candidate, order: Order, targets: tuple[Target, ...], prior: float | None, out: Path
 ) -> None:
     from gemma_guard.evaluate import proposing, reviewing
 
-    targets = proposing.targets(target)
-    with watched("judging") as seen:
+    with watched("judging") as seen, continued(order.kept):
         proposed = asyncio.run(proposing.propose(candidate, order, targets, prior, seen))
     show(proposing.report(proposed))
     if not proposed.proposals:
@@ -171,6 +182,7 @@ def _propose(
     for warning in review.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"wrote {', '.join(map(str, review.written))}; nothing else changed", err=True)
+    typer.echo(f"once reviewed: patch -p0 < {review.written[0]}", err=True)
 
 
 def _refuse_odd(
@@ -221,7 +233,7 @@ def _order(files: Sequence[Path], columns: Columns, kept: Path | None, concurren
 def _judged(candidate: Candidate, order: Order) -> Run:
     from gemma_guard.evaluate import evaluating
 
-    with watched("judging") as seen:
+    with watched("judging") as seen, continued(order.kept):
         return asyncio.run(evaluating.evaluate(candidate, order, seen))
 
 
@@ -239,6 +251,12 @@ def _show_mistakes(run: Run, order: Order) -> None:
 
     for mistake in worst(run, order.paths, order.columns):
         quote(mistake.heading, mistake.row.judged)
+
+
+def _show_differences(runs: Mapping[str, Run]) -> None:
+    from gemma_guard.evaluate import tables
+
+    show(["", *tables.compared(runs)])
 
 
 def _write_page(folder: Path, runs: Mapping[str, Run], others: Sequence[Path]) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gemma_guard.errors import UsageError
-from gemma_guard.evaluate.curves import has_both
 from gemma_guard.evaluate.intervals import Interval
 from gemma_guard.evaluate.measures import Group, groups
 from gemma_guard.evaluate.results import Codes, Floats, Numbers, Run
+from gemma_guard.evaluate.tally import has_both
 from gemma_guard.verdict import Stage
 
 _FEWEST, _MOST = 200, 1_000

@@ -13,13 +13,14 @@ from gemma_guard.errors import UsageError
 from gemma_guard.evaluate import judged
 from gemma_guard.evaluate.candidates import Candidate
 from gemma_guard.evaluate.results import Collected, Run, Subject
-from gemma_guard.evaluate.rows import Columns, Row, mapped, read, survey
+from gemma_guard.evaluate.rows import Columns, Row, read
 from gemma_guard.evaluate.runfile import RunFile, digest
+from gemma_guard.evaluate.surveying import Survey, survey
 from gemma_guard.health import Health
 from gemma_guard.verdict import Verdict
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Told how many rows are judged, and of how many."""
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Told how many rows are judged, and of how many, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +37,15 @@ class Order:
     is_streamed: bool = False
 
 
-def unseen(_done: int, _rows: int) -> None:
+def unseen(_done: int, _rows: int | None) -> None:
     """Progress that nobody watches."""
 
 
 async def evaluate(candidate: Candidate, order: Order, progress: Progress = unseen) -> Run:
     """Judge every row that is not judged yet; raises `UsageError` before the first where it can."""
-    columns = mapped(order.columns, candidate.policies)
-    rows = survey(order.paths, columns, candidate.policies).rows
-    subject = await _subject(candidate, order, columns)
+    known = survey(order.paths, order.columns, candidate.policies)
+    rows, columns = known.rows, known.columns
+    subject = await _subject(candidate, order, known)
     collected = Collected(candidate.policies)
     with _kept(order.kept, subject, collected) as file:
         done = _seen(collected, rows)
@@ -78,7 +79,7 @@ def _taking(collected: Collected, file: RunFile | None, seen: Callable[[], None]
     return take
 
 
-async def _subject(candidate: Candidate, order: Order, columns: Columns) -> Subject:
+async def _subject(candidate: Candidate, order: Order, known: Survey) -> Subject:
     health = await candidate.guard.health()
     for one in health:
         if one.harmful is None:
@@ -88,11 +89,12 @@ async def _subject(candidate: Candidate, order: Order, columns: Columns) -> Subj
         candidate.route.name + (", answers streamed" if order.is_streamed else ""),
         candidate.origin,
         candidate.guard.fingerprint,
-        digest(order.paths, columns),
+        digest(order.paths, known.columns),
         tuple(path.name for path in order.paths),
         candidate.bands,
         candidate.judged,
         tuple(f"{one.scorer}: {name}" for one in health for name in one.unvalidated),
+        tuple(sorted(known.unread)),
     )
 
 

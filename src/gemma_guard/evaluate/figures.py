@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-from gemma_guard.evaluate.curves import rows_needed
 from gemma_guard.evaluate.intervals import Interval
 
 NONE = "–"
@@ -39,9 +39,17 @@ def difference(interval: Interval) -> str:
     return f"{interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
 
 
-def recall(rate: float, found: Interval | None) -> str:
-    """A recall, or what it would take to tell."""
-    return share(found) if found else f"needs {rows_needed(rate):,} clean rows"
+def gathered(unvalidated: Iterable[str]) -> str:
+    """`judge: hate_speech at input`, `judge: hate_speech at output`, ... with the judge once."""
+    by_judge: dict[str, dict[str, list[str]]] = {}
+    for each in unvalidated:
+        judge, _, about = each.partition(": ")
+        policy, _, stage = about.rpartition(" at ")
+        by_judge.setdefault(judge, {}).setdefault(policy, []).append(stage)
+    return "; ".join(
+        f"{judge}: " + ", ".join(f"{name} ({' and '.join(at)})" for name, at in policies.items())
+        for judge, policies in by_judge.items()
+    )
 
 
 def percent(rate: float) -> str:

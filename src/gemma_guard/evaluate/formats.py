@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -76,9 +77,12 @@ def _csv(path: Path) -> Iterator[Record]:
     lines = _lines(path)
     header = next(lines, "")
     delimiter = max(",;\t", key=header.count)
-    [names] = csv.reader([header], delimiter=delimiter) if header.strip() else [[]]
+    [read] = csv.reader([header], delimiter=delimiter) if header.strip() else [[]]
+    names = [name.strip() for name in read]
     if not names:
         raise UsageError("line 1: the names of the columns are needed")
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise UsageError(f"line 1: two columns have the same name: {', '.join(map(repr, twice))}")
     yield from _cells(csv.reader(lines, delimiter=delimiter, strict=True), names)
 
 

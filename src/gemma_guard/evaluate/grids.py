@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gemma_guard.evaluate import figures
+from gemma_guard.evaluate.comparing import Difference
+from gemma_guard.evaluate.intervals import Interval
 from gemma_guard.evaluate.measures import (
     ENOUGH_VIOLATIONS,
     RATES,
@@ -17,13 +19,20 @@ from gemma_guard.evaluate.measures import (
     measures,
     slices,
 )
+from gemma_guard.evaluate.recalls import rows_needed
 from gemma_guard.evaluate.results import Run
 from gemma_guard.verdict import Action, Stage
 
 NOTES = (
     "Caught: logged, redacted or blocked. Intervals are at 95 %. Best F1 chooses its threshold on"
     " these very rows: optimistic. Off by: the mean distance of violations from shares of"
-    " violations, at the mix of these rows."
+    " violations, at the mix of these rows. Rows short: so many more without a violation are needed"
+    " to tell."
+)
+
+PAIRED = (
+    "Differences over the rows that both judged, with 95 % intervals of a paired bootstrap: both"
+    " runs are drawn with the same rows. An interval that holds 0 tells neither apart."
 )
 
 
@@ -63,7 +72,9 @@ def headline(run: Run) -> Iterator[str]:
     for cause, rows in sorted(run.causes.items()):
         yield f"not judged, and in no figure: {rows:,} row{'' if rows == 1 else 's'}: {cause}"
     if subject.unvalidated:
-        yield f"unvalidated, for want of a calibration: {', '.join(subject.unvalidated)}"
+        yield f"unvalidated, for want of a calibration: {figures.gathered(subject.unvalidated)}"
+    if subject.unread:
+        yield f"labels not read, as no policy here is called so: {', '.join(subject.unread)}"
     took = latency(run)
     speed = f"{took['rows_per_s']:,.0f} rows a second, " if run.seconds else ""
     at_once = f", {run.concurrency} at once" if run.concurrency else ""
@@ -97,10 +108,15 @@ def recalls(found: Iterable[Measures]) -> Grid:
     return Grid(
         head,
         tuple(
-            (_name(each), *(figures.recall(rate, r) for rate, r in each.recall_at))
-            for each in found
+            (_name(each), *(_recall(each, rate, r) for rate, r in each.recall_at)) for each in found
         ),
     )
+
+
+def _recall(each: Measures, rate: float, recall: Interval | None) -> str:
+    if recall is not None:
+        return figures.share(recall)
+    return f"{rows_needed(rate) - (each.rows - each.violations):,} rows short"
 
 
 def at_bands(found: Iterable[Measures]) -> Grid:
@@ -156,6 +172,21 @@ def by_slice(found: Iterable[Slice]) -> Grid:
             for each in found
         ),
     )
+
+
+def differences(name: str, found: Iterable[Difference]) -> Grid:
+    """How far two runs are apart."""
+    rows = (
+        (
+            f"{each.policy}, {each.stage}",
+            f"{each.rows:,}",
+            figures.difference(each.au_prc),
+            figures.difference(each.auroc),
+            f"{each.resamples:,}",
+        )
+        for each in found
+    )
+    return Grid((name, "rows", "AU-PRC", "AUROC", "resamples"), tuple(rows))
 
 
 def _name(each: Measures) -> str:

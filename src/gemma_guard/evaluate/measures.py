@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import chain, pairwise
 
 import numpy as np
-from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from gemma_guard.evaluate import curves
 from gemma_guard.evaluate.intervals import Interval, counted
+from gemma_guard.evaluate.recalls import recall_at
 from gemma_guard.evaluate.results import UNKNOWN, Codes, Flags, Floats, Run
+from gemma_guard.evaluate.spilled import AT_ONCE
+from gemma_guard.evaluate.tally import Tally
 from gemma_guard.verdict import Action, Stage
 
 REQUEST = "any policy"
@@ -117,28 +120,29 @@ def groups(run: Run) -> Iterator[Group]:
 
 def _group(run: Run, policy: str, stage: Stage, label: Codes, score: Floats) -> Iterator[Group]:
     rows = run.at(stage) & (label != UNKNOWN) & ~np.isnan(score)
-    if rows.any():
-        yield Group(policy, stage, rows, label[rows], score[rows])
+    label, score = label[rows], score[rows]  # lets go of all others
+    if len(label):
+        yield Group(policy, stage, rows, label, score)
 
 
 def measures(run: Run) -> tuple[Measures, ...]:
-    """The figures of every group."""
-    return tuple(_measures(run, group) for group in groups(run))
+    """The figures of every group; `map` lets go of one before the next is read."""
+    return tuple(map(partial(_measures, run), groups(run)))
 
 
 def _measures(run: Run, group: Group) -> Measures:
-    label, score = group.label, group.score
+    tally = Tally.of(group.label, group.score)
     return Measures(
         group.policy,
         group.stage,
-        len(label),
-        int(label.sum()),
-        curves.au_prc(label, score),
-        curves.auroc(label, score),
-        curves.best_f1(label, score),
-        tuple((rate, curves.recall_at(label, score, rate)) for rate in RATES),
+        len(group.label),
+        tally.rows_of(1),
+        curves.au_prc(tally),
+        curves.auroc(tally),
+        curves.best_f1(tally),
+        tuple((rate, recall_at(tally, rate)) for rate in RATES),
         tuple(at_bands(run, group)),
-        None if group.policy == REQUEST else calibrated(label, score),
+        None if group.policy == REQUEST else calibrated(group.label, group.score),
     )
 
 
@@ -178,12 +182,16 @@ def _expected(prevalence: float, recall: Interval, alarms: Interval) -> Expected
 
 def calibrated(label: Codes, score: Floats) -> Calibrated:
     """Violations against what people said, in ten bins of equal width."""
-    shares, means = calibration_curve(label, score, n_bins=_BINS)
-    edges = np.linspace(0, 1, _BINS + 1)[1:-1]
-    counts = np.bincount(np.searchsorted(edges, score), minlength=_BINS)
-    error = float(np.average(np.abs(shares - means), weights=counts[counts > 0]))
-    bins = tuple((float(mean), float(share)) for mean, share in zip(means, shares, strict=True))
-    return Calibrated(float(brier_score_loss(label, score)), error, bins)
+    edges, sums, brier = np.linspace(0, 1, _BINS + 1)[1:-1], np.zeros((3, _BINS)), 0.0
+    for start in range(0, len(label), AT_ONCE):
+        some = label[start : start + AT_ONCE], score[start : start + AT_ONCE]
+        place = np.searchsorted(edges, some[1])
+        sums += [np.bincount(place, each, _BINS) for each in (np.ones(len(place)), *some)]
+        brier += (float(brier_score_loss(*some)) - brier) * (len(place) / sums[0].sum())
+    rows, violations, scores = sums[:, sums[0] > 0]
+    shares, means = violations / rows, scores / rows
+    error = float(np.average(np.abs(shares - means), weights=rows))
+    return Calibrated(brier, error, tuple(zip(means.tolist(), shares.tolist(), strict=True)))
 
 
 def slices(run: Run) -> tuple[Slice, ...]:
@@ -192,20 +200,25 @@ def slices(run: Run) -> tuple[Slice, ...]:
 
 
 def _slices(run: Run) -> Iterator[Slice]:
-    request = run.request()
+    request = np.nan_to_num(run.request(), copy=False)
     for stage in Stage:
         labelled = run.at(stage) & (run.harmful != UNKNOWN)
-        for name, rows in _kinds(run, labelled):
+        for name, rows in chain(_by_source(run, labelled), _by_length(run, labelled)):
             yield _slice(run, name, stage, rows, request)
 
 
-def _kinds(run: Run, labelled: Flags) -> Iterator[tuple[str, Flags]]:
+def _by_source(run: Run, labelled: Flags) -> Iterator[tuple[str, Flags]]:
     source = run.source
     sizes = np.bincount(source[labelled], minlength=len(run.sources))
     for code in np.argsort(-sizes, kind="stable")[:MOST_SOURCES]:
         if sizes[code]:
-            yield f"{run.sources[code]}", labelled & (source == code)
-    place = np.searchsorted(LENGTHS, run.length, side="right").astype(np.int8)
+            yield run.sources[code], labelled & (source == code)
+
+
+def _by_length(run: Run, labelled: Flags) -> Iterator[tuple[str, Flags]]:
+    length, place = run.length, np.zeros(len(run), np.int8)
+    for least in LENGTHS:
+        place += length >= least
     for i, name in enumerate(_length_names()):
         if (labelled & (place == i)).any():
             yield name, labelled & (place == i)
@@ -227,7 +240,7 @@ def _slice(run: Run, name: str, stage: Stage, rows: Flags, request: Floats) -> S
         stage,
         len(label),
         int(label.sum()),
-        curves.auroc(label, np.nan_to_num(request[rows])),
+        curves.auroc(Tally.of(run.harmful, request, rows)),
         caught.recall,
         blocked.recall,
         caught.false_alarms,

@@ -27,7 +27,8 @@ class Mistake:
     @property
     def heading(self) -> str:
         """What went wrong, without the text."""
-        kind = "missed" if self.is_missed else "false alarm"
+        missed = "missed" if self.action is Action.ALLOW else "not blocked"
+        kind = missed if self.is_missed else "false alarm"
         at = f"{self.violation:.3f}, {self.action}, row {self.row.number + 1}"
         return f"{kind} ({at}, {self.row.source})"
 

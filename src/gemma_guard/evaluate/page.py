@@ -10,9 +10,10 @@ from html import escape
 from importlib.metadata import version
 from typing import NamedTuple
 
-from gemma_guard.evaluate import figures, grids
+from gemma_guard.evaluate import grids
 from gemma_guard.evaluate.charts import Line, charts
 from gemma_guard.evaluate.comparing import differences, refuse_others
+from gemma_guard.evaluate.figures import gathered
 from gemma_guard.evaluate.grids import Grid
 from gemma_guard.evaluate.measures import REQUEST, groups
 from gemma_guard.evaluate.results import Run
@@ -97,7 +98,7 @@ def _body(runs: Sequence[Named]) -> Iterator[Html]:
     yield from _reading()
     unvalidated = dict.fromkeys(name for named in runs for name in named.run.subject.unvalidated)
     if unvalidated:
-        yield _element("p", f"unvalidated, for want of a calibration: {', '.join(unvalidated)}")
+        yield _element("p", f"unvalidated, for want of a calibration: {gathered(unvalidated)}")
 
 
 def _summary(named: Named, *, is_alone: bool) -> Iterator[Html]:
@@ -113,28 +114,9 @@ def _compared(runs: Sequence[Named]) -> Iterator[Html]:
     first, *others = runs
     yield _element("h2", f"Against {first.name}")
     for other in others:
-        yield _table(_differences(first, other))
-    yield _element(
-        "p",
-        "Differences over the rows that both judged, with 95 % intervals of a paired bootstrap:"
-        " both runs are drawn with the same rows. An interval that holds 0 tells neither apart.",
-        class_="quiet",
-    )
-
-
-def _differences(first: Named, other: Named) -> Grid:
-    rows = (
-        (
-            f"{each.policy}, {each.stage}",
-            f"{each.rows:,}",
-            figures.difference(each.au_prc),
-            figures.difference(each.auroc),
-            f"{each.resamples:,}",
-        )
-        for each in differences(first.run, other.run)
-    )
-    head = (f"{other.name} minus {first.name}", "rows", "AU-PRC", "AUROC", "resamples")
-    return Grid(head, tuple(rows))
+        name = f"{other.name} minus {first.name}"
+        yield _table(grids.differences(name, differences(first.run, other.run)))
+    yield _element("p", grids.PAIRED, class_="quiet")
 
 
 def _stage(stage: Stage, runs: Sequence[Named]) -> Iterator[Html]:

@@ -22,6 +22,7 @@ def as_json(run: Run) -> dict[str, Any]:
             "fingerprint": subject.fingerprint,
             "unvalidated": subject.unvalidated,
             "files": subject.files,
+            "labels_not_read": subject.unread,
             "rows": len(run),
             "judged": int(run.is_judged.sum()),
             "not_judged": run.causes,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from rich.console import RenderableType
 
-from gemma_guard.evaluate import figures
+from gemma_guard.errors import UsageError
+from gemma_guard.evaluate import figures, grids
 from gemma_guard.evaluate.candidates import Candidate
 from gemma_guard.evaluate.evaluating import Order, Progress, evaluate
 from gemma_guard.evaluate.grids import Grid
@@ -29,7 +30,8 @@ PROMISE = (
 class Proposed:
     """What is proposed and what is not. `rows` is the digest of what it was chosen by.
 
-    `fingerprint` is the judge's, `prior` the share of violations that was reckoned with, in words.
+    `fingerprint` is the judge's, `prior` the share of violations that was reckoned with, in words,
+    `headline` what was judged by what.
     """
 
     proposals: tuple[Proposal, ...]
@@ -37,11 +39,15 @@ class Proposed:
     rows: str
     fingerprint: str
     prior: str
+    headline: tuple[str, ...] = ()
 
 
 def targets(given: Iterable[str]) -> tuple[Target, ...]:
-    """Targets as written on the command line."""
-    return tuple(parse(each) for each in given)
+    """Targets as written on the command line; raises `UsageError`."""
+    found = tuple(parse(each) for each in given)
+    if len({target.action for target in found}) < len(found):
+        raise UsageError("--target: one for each action")
+    return found
 
 
 async def propose(
@@ -64,11 +70,14 @@ async def propose(
         run.subject.rows,
         ", ".join(one.fingerprint for one in health),
         "as in the rows" if prior is None else f"{prior:g}",
+        tuple(grids.headline(run)),
     )
 
 
 def report(proposed: Proposed) -> Iterator[RenderableType]:
     """What `tune` prints before the difference."""
+    yield from proposed.headline
+    yield ""
     if proposed.proposals:
         yield table(_grid(proposed.proposals))
     for each in proposed.refused:
@@ -79,6 +88,11 @@ def report(proposed: Proposed) -> Iterator[RenderableType]:
         yield PROMISE
     if proposed.proposals:
         yield "Chosen by one half of the rows; recall and false alarms are those of the other half."
+    for made in proposed.proposals:
+        yield (
+            f"{made.name} at {made.stage}: chosen by {made.violations:,} violations of"
+            f" {made.rows:,} rows, tried on {made.held_out_violations:,} of {made.held_out_rows:,}"
+        )
 
 
 def _grid(proposals: Iterable[Proposal]) -> Grid:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gemma_guard.evaluate.spilled import Array, Ordered, Spilled
+from gemma_guard.evaluate.spilled import Array, ByName, Spilled
 from gemma_guard.policy import Bands
 from gemma_guard.verdict import Action, Stage
 
@@ -49,7 +49,7 @@ class Subject:
     """What was judged by what: enough to tell whether two runs can be compared or continued.
 
     `rows` is a digest of the files and the columns; `bands` are by policy and stage, `unvalidated`
-    who is not calibrated for which policy at which stage.
+    who is not calibrated for which policy at which stage, `unread` labels that no policy has.
     """
 
     judge: str
@@ -61,6 +61,7 @@ class Subject:
     bands: Mapping[tuple[str, Stage], Bands]
     judged: frozenset[str]
     unvalidated: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,12 @@ class Run:
         return len(self.action)
 
     @property
-    def number(self) -> Numbers:
+    def number(self) -> npt.NDArray[np.int32]:
         """Where each row stands in the files."""
         return self.other["number"]
 
     @property
-    def length(self) -> Numbers:
+    def length(self) -> npt.NDArray[np.int32]:
         """How many characters were judged."""
         return self.other["length"]
 
@@ -131,12 +132,12 @@ class Run:
 
 
 _ROW = {
-    "number": "q",
+    "number": "i",
     "is_output": "b",
     "action": "b",
     "is_judged": "b",
     "harmful": "b",
-    "length": "q",
+    "length": "i",
     "ms": "f",
     "source": "i",
 }
@@ -164,7 +165,8 @@ class Collected:
 
     def take(self, result: Result) -> None:
         """Keep what `result` says."""
-        self._table.append(
+        self._table.put(
+            result.number,
             result.number,
             result.stage is Stage.OUTPUT,
             result.action,
@@ -184,11 +186,9 @@ class Collected:
 
     def run(self, subject: Subject, *, seconds: float = 0.0, concurrency: int = 0) -> Run:
         """Everything taken so far, in the order of the rows."""
-        order = np.argsort(self._table.column("number"), kind="stable").astype(np.uint32)
-        row = Ordered(self._table, order, {name: name for name in _ROW})
+        row = ByName(self._table, {name: name for name in _ROW})
         violation, margin, label = (
-            Ordered(self._table, order, {p: f"{name} {p}" for p in self.policies})
-            for name in _BY_POLICY
+            ByName(self._table, {p: f"{name} {p}" for p in self.policies}) for name in _BY_POLICY
         )
         return Run(
             subject,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gemma_guard.errors import UsageError
-from gemma_guard.evaluate.formats import Record, records
+from gemma_guard.evaluate.formats import records
 from gemma_guard.verdict import Stage
 
 _LABELS = {"0": 0, "false": 0, "no": 0, "1": 1, "true": 1, "yes": 1}
@@ -37,7 +36,7 @@ class Row:
     """One text, or an answer with the text it answers. `number` counts rows over all files.
 
     `labels` holds 0 or 1 for each policy that is labelled; `harmful` is the label of the whole
-    request, None if nothing says.
+    request, None if nothing says. `unread` are names beside the labels that nobody asked for.
     """
 
     number: int
@@ -47,6 +46,7 @@ class Row:
     harmful: int | None
     source: str
     picked_by: str = ""
+    unread: tuple[str, ...] = ()
 
     @property
     def stage(self) -> Stage:
@@ -57,14 +57,6 @@ class Row:
     def judged(self) -> str:
         """The text that the labels are about."""
         return self.text if self.response is None else self.response
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What rows hold before any is judged. `labelled` counts labels by policy and label."""
-
-    rows: int
-    labelled: Counter[tuple[str, int]]
 
 
 def read(paths: Sequence[Path], columns: Columns) -> Iterator[Row]:
@@ -79,109 +71,10 @@ def read(paths: Sequence[Path], columns: Columns) -> Iterator[Row]:
             number += 1
 
 
-def survey(paths: Sequence[Path], columns: Columns, policies: Iterable[str]) -> Survey:
-    """Read everything once, so that what is wrong is told before hours of judging.
-
-    Raises `UsageError` where nothing is labelled, or a column that was asked for is nowhere.
-    """
-    labelled: Counter[tuple[str, int]] = Counter()
-    rows = 0
-    for row in read(paths, columns):
-        rows += 1
-        if row.harmful is not None:
-            labelled["harmful", row.harmful] += 1
-        labelled.update((policy, label) for policy, label in row.labels.items())
-    _refuse_unlabelled(paths, columns, labelled, sorted(policies))
-    refuse_absent(paths, columns)
-    return Survey(rows, labelled)
-
-
-def mapped(columns: Columns, policies: Iterable[str]) -> Columns:
-    """`columns` with a column for each of `policies`, by its own name unless one was given."""
-    known = list(policies)
-    for policy in columns.labels:
-        if policy not in known:
-            raise UsageError(
-                f"--label: no policy {policy!r} is judged here; there are: {', '.join(known)}"
-            )
-    labels = {policy: columns.labels.get(policy, policy) for policy in known}
-    return Columns(
-        columns.text,
-        columns.response,
-        columns.harmful,
-        labels,
-        columns.source,
-        columns.picked_by,
-    )
-
-
-def _refuse_unlabelled(
-    paths: Sequence[Path],
-    columns: Columns,
-    labelled: Counter[tuple[str, int]],
-    policies: Sequence[str],
-) -> None:
-    found = {name for name, _ in labelled}
-    for policy, column in columns.labels.items():
-        if column != policy and policy not in found:
-            raise UsageError(f"{_named(paths)}: no row is labelled in a column {column!r}")
-    if not labelled:
-        raise UsageError(
-            f"{_named(paths)}: no row has a label, neither in a column {columns.harmful!r} nor in"
-            f" one for a policy ({', '.join(policies)}); columns there are:"
-            f" {', '.join(_columns(paths))}. Give --harmful COLUMN or --label POLICY=COLUMN; for"
-            f" texts without labels: gemma-guard try"
-        )
-
-
-def refuse_absent(paths: Sequence[Path], columns: Columns) -> None:
-    """Raise `UsageError` where a column was named for answers or sources and no row has it.
-
-    Otherwise every row would be judged as a prompt, and nobody told.
-    """
-    usual, there = Columns(), _columns(paths)
-    for part in ("response", "source"):
-        column = getattr(columns, part)
-        if column not in {getattr(usual, part), *there} and not _is_anywhere(paths, column):
-            raise UsageError(
-                f"{_named(paths)}: --{part}: no row has a column {column!r}; columns there are:"
-                f" {', '.join(there)}"
-            )
-
-
-def _is_anywhere(paths: Sequence[Path], column: str) -> bool:
-    found = (_found(record.fields, column) for path in paths for record in records(path))
-    return any(value is not None for value in found)
-
-
-def _columns(paths: Sequence[Path]) -> list[str]:
-    """The columns of the first row of each file."""
-    firsts = (record.fields for path in paths for record in _first(path))
-    return list(dict.fromkeys(name for fields in firsts for name in _names(fields)))
-
-
-def _first(path: Path) -> list[Record]:
-    for record in records(path):
-        return [record]
-    return []
-
-
-def _names(fields: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in fields.items():
-        nested = value if isinstance(value, Mapping) else {}
-        yield from (f"{name}.{inner}" for inner in nested)
-        if not nested:
-            yield name
-
-
-def _named(paths: Sequence[Path]) -> str:
-    return ", ".join(str(path) for path in paths)
-
-
 def _row(fields: Mapping[str, Any], columns: Columns, *, number: int, stem: str) -> Row:
     text = _text(fields, columns.text)
     if text is None:
-        there = ", ".join(_names(fields))
+        there = ", ".join(names(fields))
         raise UsageError(
             f"no text in a column {columns.text!r}; columns there are: {there}. Give --text COLUMN"
         )
@@ -196,6 +89,7 @@ def _row(fields: Mapping[str, Any], columns: Columns, *, number: int, stem: str)
         _implied(known, labels) if harmful is None else harmful,
         _text(fields, columns.source) or stem,
         _text(fields, columns.picked_by) or "",
+        tuple(_unread(fields, columns)),
     )
 
 
@@ -206,7 +100,25 @@ def _implied(known: Mapping[str, int], labels: Mapping[str, int | None]) -> int 
     return 0 if known and len(known) == len(labels) else None
 
 
-def _found(fields: Mapping[str, Any], column: str) -> Any:
+def _unread(fields: Mapping[str, Any], columns: Columns) -> Iterator[str]:
+    nested = fields.get(_NESTED)
+    asked = (columns.harmful, columns.source, *columns.labels.values())
+    for name in nested if isinstance(nested, dict) else ():
+        if name not in asked and f"{_NESTED}.{name}" not in asked:
+            yield name
+
+
+def names(fields: Mapping[str, Any]) -> Iterator[str]:
+    """The columns of a row, as they are given on the command line."""
+    for name, value in fields.items():
+        nested = value if isinstance(value, Mapping) else {}
+        yield from (f"{name}.{inner}" for inner in nested)
+        if not nested:
+            yield name
+
+
+def found(fields: Mapping[str, Any], column: str) -> Any:
+    """What a row has in a column; None if nothing."""
     if column in fields:
         return fields[column]
     nested = fields.get(_NESTED)
@@ -222,14 +134,14 @@ def _deep(fields: Any, steps: Sequence[str]) -> Any:
 
 
 def _text(fields: Mapping[str, Any], column: str) -> str | None:
-    value = _found(fields, column)
+    value = found(fields, column)
     if value is None or isinstance(value, str):
         return value
     raise UsageError(f"column {column!r}: text is needed, got {type(value).__name__}")
 
 
 def _label(fields: Mapping[str, Any], column: str) -> int | None:
-    value = _found(fields, column)
+    value = found(fields, column)
     if value is None or (type(value) is int and value in {0, 1}):
         return value
     word = str(value).strip().lower().removesuffix(".0")

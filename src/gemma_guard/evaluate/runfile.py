@@ -46,7 +46,7 @@ class RunFile:
         if path.exists() and path.stat().st_size:
             _take_all(path, subject, collected)
         try:
-            file = path.open("a", encoding="utf-8")
+            file = path.open("a", buffering=1, encoding="utf-8")  # a row may have cost seconds
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error}") from error
         if not path.stat().st_size:
@@ -127,6 +127,7 @@ def _written(subject: Subject) -> dict[str, Any]:
         "bands": bands,
         "judged": sorted(subject.judged),
         "unvalidated": subject.unvalidated,
+        "unread": subject.unread,
     }
 
 
@@ -149,6 +150,7 @@ def _subject(path: Path, head: Mapping[str, Any] | None) -> Subject:
         bands,
         frozenset(head["judged"]),
         tuple(head["unvalidated"]),
+        tuple(head.get("unread", ())),
     )
 
 

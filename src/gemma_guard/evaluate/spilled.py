@@ -13,49 +13,56 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 
-_AT_ONCE = 8_192
+AT_ONCE = 8_192
+_THERE = "is there"
 
 
 class Spilled:
-    """A table; `fields` are the codes that `struct` and numpy have for each column."""
+    """A table, each row at its number; `fields` are the codes that `struct` and numpy have."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
-        self._record = np.dtype(list(fields.items()))
-        self._packed = struct.Struct("=" + "".join(fields.values()))
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed with this object
+        self._record = np.dtype([(_THERE, "b"), *fields.items()])
+        self._packed = struct.Struct("=b" + "".join(fields.values()))
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  closed with this object
         weakref.finalize(self, self._file.close)
         self._rows = 0
 
     def __len__(self) -> int:
-        """How many rows."""
+        """How many rows were put."""
         return self._rows
 
-    def append(self, *row: float) -> None:
-        """Add a row: a number for each field."""
-        self._file.write(self._packed.pack(*row))
+    def put(self, place: int, *row: float) -> None:
+        """Keep a row at `place`: a number for each field. Places come in any order."""
+        self._file.seek(place * self._packed.size)
+        self._file.write(self._packed.pack(1, *row))
         self._rows += 1
 
     def column(self, field: str) -> Array:
-        """The numbers in `field`, in the order they came; read anew each time."""
-        found = np.empty(len(self), self._record[field])
-        self._file.seek(0)
-        for start in range(0, len(self), _AT_ONCE):
-            read = self._file.read(_AT_ONCE * self._record.itemsize)
-            found[start : start + _AT_ONCE] = np.frombuffer(read, self._record)[field]
+        """The numbers in `field`, in the order of their places; read anew each time."""
+        found, filled = np.empty(len(self), self._record[field]), 0
+        for rows in self._chunks():
+            found[filled : filled + len(rows)] = rows[field]
+            filled += len(rows)
         return found
 
+    def _chunks(self) -> Iterator[Array]:
+        """Some rows at a time, without the places where none is."""
+        self._file.seek(0)
+        while read := self._file.read(AT_ONCE * self._record.itemsize):
+            rows = np.frombuffer(read, self._record)
+            yield rows[rows[_THERE] == 1]
 
-class Ordered(Mapping[str, Array]):
-    """Some columns of a table, its rows in `order`, by other names; nothing of them is kept."""
 
-    def __init__(self, table: Spilled, order: Array, fields: Mapping[str, str]) -> None:
+class ByName(Mapping[str, Array]):
+    """Some columns of a table by other names; nothing of them is kept."""
+
+    def __init__(self, table: Spilled, fields: Mapping[str, str]) -> None:
         self._table = table
-        self._order = order
         self._fields = fields
 
     def __getitem__(self, name: str) -> Array:
         """The column, read anew."""
-        return self._table.column(self._fields[name])[self._order]
+        return self._table.column(self._fields[name])
 
     def __iter__(self) -> Iterator[str]:
         """The names."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 from rich.console import Console, RenderableType
-from rich.progress import Progress
+from rich.progress import Progress, TimeElapsedColumn
+from rich.text import Text
 
 from gemma_guard.errors import GuardError
 
@@ -16,12 +18,17 @@ EXTRA = frozenset({"matplotlib", "numpy", "pyarrow", "scipy", "sklearn"})
 
 
 def show(parts: Iterable[RenderableType]) -> None:
-    """Print `parts`, a free line after each that is not a sentence."""
+    """Print `parts`, a free line after each that is not a sentence; no sentence is markup."""
     console = Console(highlight=False)
     for part in parts:
-        console.print(part)
-        if not isinstance(part, str):
+        console.print(part, markup=False)
+        if not isinstance(part, str | Text):
             console.print()
+
+
+def tell(line: str) -> None:
+    """Print one sentence."""
+    show([line])
 
 
 def quote(heading: str, text: str) -> None:
@@ -32,11 +39,30 @@ def quote(heading: str, text: str) -> None:
 
 
 @contextmanager
-def watched(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error: hand it how many are done, and of how many."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+def watched(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on standard error: hand it how many are done, and of how many, if known.
+
+    With how long it has taken and will take; nothing where nobody watches.
+    """
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+    if not console.is_terminal:
+        yield lambda _done, _rows: None
+        return
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, rows: progress.update(task, completed=done, total=rows)
+
+
+@contextmanager
+def continued(kept: Path | None) -> Iterator[None]:
+    """Say, where it is interrupted, that nothing kept at `kept` is judged again."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if kept:
+            typer.echo(f"\nstopped; {kept} has what was judged: run it again to go on", err=True)
+        raise
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gemma_guard.evaluate.candidates import Candidate
+from gemma_guard.evaluate.evaluating import Progress, unseen
 from gemma_guard.evaluate.judged import judge
 from gemma_guard.evaluate.rows import Row
 from gemma_guard.verdict import Action, Verdict
@@ -52,12 +53,21 @@ class Tried:
         """How many of each."""
         done = ", ".join(f"{action} {self.actions[action]}" for action in reversed(Action))
         yield f"of {sum(self.actions.values()):,} texts it would {done}"
+        if (found := sum(self.actions.values()) - self.actions[Action.ALLOW]) > MOST_SHOWN:
+            yield f"the worst {MOST_SHOWN} of these {found:,}:"
         for cause, texts in sorted(self.causes.items()):
             yield f"not judged, or not whole: {texts:,}: {cause}"
 
 
-async def try_out(candidate: Candidate, rows: Iterable[Row], *, concurrency: int) -> Tried:
+async def try_out(
+    candidate: Candidate, rows: Iterable[Row], progress: Progress = unseen, *, concurrency: int
+) -> Tried:
     """Judge every row and say what would have been done."""
     tried = Tried()
-    await judge(candidate, rows, tried.take, concurrency=concurrency)
+
+    def take(row: Row, verdict: Verdict) -> None:
+        tried.take(row, verdict)
+        progress(tried.actions.total(), None)
+
+    await judge(candidate, rows, take, concurrency=concurrency)
     return tried

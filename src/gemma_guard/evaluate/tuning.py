@@ -12,10 +12,10 @@ from gemma_guard.calibration import Platt
 from gemma_guard.errors import ConfigError, UsageError
 from gemma_guard.evaluate.calibrating import fit, margins, probabilities
 from gemma_guard.evaluate.conformal import TooFew, shortest
-from gemma_guard.evaluate.curves import has_both
 from gemma_guard.evaluate.measures import ENOUGH_VIOLATIONS, REQUEST, AtBand, at_band
 from gemma_guard.evaluate.results import UNKNOWN, Codes, Flags, Floats, Run
 from gemma_guard.evaluate.rows import Row
+from gemma_guard.evaluate.tally import has_both
 from gemma_guard.evaluate.targets import FewMisses, Target
 from gemma_guard.policy import Bands
 from gemma_guard.verdict import Action, Stage
@@ -47,6 +47,7 @@ class Proposal:
     stage: Stage
     rows: int
     violations: int
+    held_out_rows: int
     held_out_violations: int
     bands: Bands
     chosen: tuple[Chosen, ...]
@@ -104,8 +105,6 @@ def held_out(rows: Iterable[Row]) -> Flags:
 
 def propose(run: Run, is_held_out: Flags, terms: Terms) -> Iterator[Proposal | Refused]:
     """Bands for every judged policy that is labelled, or for all alike where only rows are."""
-    if len({target.action for target in terms.targets}) < len(terms.targets):
-        raise UsageError("--target: one for each action")
     for part in _parts(run, is_held_out):
         yield from _proposed(part, run, terms)
 
@@ -161,8 +160,9 @@ def _proposed(part: _Part, run: Run, terms: Terms) -> Iterator[Proposal | Refuse
         yield Refused(part.name, part.stage, str(error))
         return
     chosen: list[Chosen] = []
-    for target in terms.targets:
-        made = _chosen(part, run, target, given, prior=prior, judges=terms.judges)
+    for target in sorted(terms.targets, key=lambda each: each.action, reverse=True):
+        highest = min((each.threshold for each in chosen), default=1.0)  # of a band less hard
+        made = _chosen(part, run, target, given, highest, prior=prior, judges=terms.judges)
         if isinstance(made, Chosen):
             chosen.append(made)
         else:
@@ -176,11 +176,12 @@ def _chosen(
     run: Run,
     target: Target,
     given: Platt | None,
+    highest: float,
     *,
     prior: float,
     judges: Sequence[str],
 ) -> Chosen | str:
-    """The band, or why there is none."""
+    """The band, at most `highest`, or why there is none."""
     is_recall = isinstance(target.goal, FewMisses)
     if is_recall and (picked := _picked_by(run, judges)):
         return f"violations were picked by {picked}, the judge itself: it would only find its own"
@@ -189,10 +190,13 @@ def _chosen(
         gap = target.goal.choose(part.label[~side], score[~side], prior=prior)
     except TooFew as few:
         kind = "violations" if is_recall else "rows without a violation"
-        return f"too few {kind} to choose by: {few.missing:,} more are needed (half are held out)"
+        return (
+            f"too few {kind}: about {2 * few.missing:,} more are needed, as half of them are held"
+            " out and not chosen by"
+        )
     if gap is None:
         return "no threshold does that on these rows"
-    threshold = shortest(gap)
+    threshold = min(shortest(gap), highest)
     tried = at_band(part.label[side], score[side] >= threshold, target.action, threshold)
     rate = target.goal.rate if isinstance(target.goal, FewMisses) else None
     return Chosen(target, threshold, tried, rate)
@@ -203,10 +207,6 @@ def _picked_by(run: Run, judges: Sequence[str]) -> str:
 
 
 def _proposal(part: _Part, chosen: Sequence[Chosen], given: Platt | None) -> Proposal:
-    thresholds: dict[Action, float] = {}
-    for each in sorted(chosen, key=lambda one: one.target.action, reverse=True):
-        harder = min(thresholds.values(), default=1.0)
-        thresholds[each.target.action] = min(each.threshold, harder)
     label = part.label[~part.is_held_out]
     return Proposal(
         part.name,
@@ -214,8 +214,9 @@ def _proposal(part: _Part, chosen: Sequence[Chosen], given: Platt | None) -> Pro
         part.stage,
         len(label),
         int(label.sum()),
+        int(part.is_held_out.sum()),
         int(part.label[part.is_held_out].sum()),
-        _bands(thresholds),
+        _bands({each.target.action: each.threshold for each in chosen}),
         tuple(chosen),
         given,
     )
