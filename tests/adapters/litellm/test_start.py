@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -192,6 +193,15 @@ async def test_cancelling_a_call_is_not_taken_for_a_failure_of_the_guard(
 
     with pytest.raises(asyncio.CancelledError):
         await call
+
+
+def test_judges_are_opened_and_tried_at_the_start_not_by_the_first_call(proxy: Proxy) -> None:
+    told, waited_s = "gemma-guard: raises is not well: crashed", 0.0
+    while told not in proxy.log and waited_s < 20:
+        time.sleep(0.1)
+        waited_s += 0.1
+
+    assert told in proxy.log
 
 
 @pytest.mark.slow
