@@ -11,7 +11,7 @@ from gemma_guard_lite.model import Model
 from onnx import TensorProto, helper, numpy_helper
 
 TOKENS = 128
-ROUNDS = 200
+ROUNDS = 2_000
 _SHAPES = ((384, 384), (384, 384), (384, 384), (384, 384), (384, 1536), (1536, 384))
 _LAYERS = 6
 _TEXT = (
