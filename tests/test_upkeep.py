@@ -13,7 +13,17 @@ from typing import Any, Self
 
 import pytest
 
-from gemma_guard import Action, Guard, Policy, Priority, Probe, Score, Stage, Unreachable
+from gemma_guard import (
+    Action,
+    Guard,
+    NotServing,
+    Policy,
+    Priority,
+    Probe,
+    Score,
+    Stage,
+    Unreachable,
+)
 
 TEXT = "you are worthless"  # 0.88 with the fake scorer
 
@@ -63,17 +73,32 @@ async def test_a_changed_file_is_put_into_service(config: Path) -> None:
         assert (await guard.check(TEXT)).action is Action.LOG
 
 
-async def test_a_guard_that_its_first_check_opens_keeps_itself_up_too(config: Path) -> None:
+async def test_a_guard_that_was_opened_without_a_block_keeps_itself_up_too(config: Path) -> None:
     guard = Guard.from_config(write(config, 0.6, WATCH), sinks=())
-    assert guard.check_sync(TEXT).action is Action.BLOCK
+    await guard.open()
     before = guard.fingerprint
     await asyncio.sleep(0.2)
 
     write(config, 0.95, WATCH)
 
     await until(lambda: guard.fingerprint != before)
-    assert guard.check_sync(TEXT).action is Action.LOG
+    assert (await guard.check(TEXT)).action is Action.LOG
     await guard.aclose()
+    with pytest.raises(NotServing):
+        await guard.open()
+
+
+def test_a_guard_that_nobody_opened_says_once_that_it_is_not_kept_up(
+    config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard = Guard.from_config(write(config, 0.6, WATCH), sinks=())
+    for _ in range(2):
+        guard.check_sync(TEXT)
+    plain = Guard.from_config(write(config, 0.6, ""), sinks=())
+    plain.check_sync(TEXT)
+
+    told = [record for record in caplog.records if "until this guard is opened" in record.message]
+    assert len(told) == 1
 
 
 async def test_a_changed_file_that_is_wrong_is_told_once_and_the_next_one_taken(

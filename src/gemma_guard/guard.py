@@ -76,7 +76,7 @@ class Guard(Copied):
         self._long_texts = Portal()
         self._reloading = asyncio.Lock()
         self._opening = threading.Lock()
-        self._is_open = False
+        self._is_open = self._is_told = False
         self._closed = False
         self._upkeep: Upkeeping | None = None
 
@@ -237,6 +237,16 @@ class Guard(Copied):
         self._portal.close()
         self._long_texts.close()
 
+    async def open(self) -> None:
+        """Open every scorer now, not under the first check, and begin to reload and to beat.
+
+        Raises what a scorer raises that does not open. The guard serves all the same, and tries it
+        again at the next check; `aclose` is for the caller to call.
+        """
+        self._refuse_if_closed()
+        self._begin_upkeep()
+        await self._service.panel.open()
+
     async def __aenter__(self) -> Self:
         try:
             await self._service.panel.open()
@@ -338,11 +348,22 @@ class Guard(Copied):
     def _begun(self) -> Service:
         """The service in which a check has begun: one that is being replaced takes none."""
         self._refuse_if_closed()
-        if not self._is_open:
-            self._begin_upkeep()
+        if not self._is_told:
+            self._tell_unkept()
         while not (service := self._service).begin():
             self._refuse_if_closed()
         return service
+
+    def _tell_unkept(self) -> None:
+        """Once: that nobody opened this guard, so nothing is done beside its checks."""
+        self._is_told = True
+        settings = self._service.settings
+        if not self._is_open and is_wanted(settings.upkeep):
+            logger.warning(
+                "%s: nothing is reloaded and no heart beats until this guard is opened:"
+                " `async with guard` or `await guard.open()`",
+                settings.source,
+            )
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

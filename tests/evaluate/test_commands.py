@@ -159,11 +159,20 @@ def test_no_word_of_a_table_is_cut_where_the_terminal_is_narrow() -> None:
     assert "violations" in written.getvalue()
 
 
+KEPT = ("--run", "kept.jsonl")
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+from gemma_guard.cli import main
+main()
+"""
+
+
 def test_what_was_judged_is_kept_where_somebody_interrupts(tmp_path: Path) -> None:
     lines = (f'{{"text": "museum {i}", "harmful": {i % 2}}}\n' for i in range(200_000))
     (tmp_path / "mine.jsonl").write_text("".join(lines), encoding="utf-8")
     child = subprocess.Popen(
-        [COMMAND, "eval", "mine.jsonl", "--scorer", "fake", "--run", "kept.jsonl"],
+        [sys.executable, "-c", INTERRUPTIBLE, "eval", "mine.jsonl", "--scorer", "fake", *KEPT],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,

@@ -196,6 +196,16 @@ def test_rows_without_the_labels_asked_for_are_refused_before_any_is_judged(
         survey([path], columns, POLICIES)
 
 
+def test_a_column_of_labels_that_is_empty_is_refused_even_where_a_policy_has_labels(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,bad,harassment\na,,1\n", encoding="utf-8")
+
+    with pytest.raises(UsageError, match="--harmful: no row has a column 'bad'"):
+        survey([path], Columns(harmful="bad"), POLICIES)
+
+
 def test_labels_that_no_policy_has_are_counted_so_that_somebody_can_be_told(
     tmp_path: Path,
 ) -> None:

@@ -66,7 +66,8 @@ def refuse_absent(paths: Sequence[Path], asked: Columns) -> None:
     usual, there = Columns(), _columns(paths)
     for part in ("response", "harmful", "source"):
         column = getattr(asked, part)
-        if column not in {getattr(usual, part), *there} and not _is_anywhere(paths, column):
+        passed = {getattr(usual, part), *(there if part != "harmful" else ())}  # labels are needed
+        if column not in passed and not _is_anywhere(paths, column):
             raise UsageError(
                 f"{_named(paths)}: --{part}: no row has a column {column!r}; columns there are:"
                 f" {', '.join(there)}"
@@ -96,7 +97,7 @@ def _refuse_unlabelled(
 
 def _is_anywhere(paths: Sequence[Path], column: str) -> bool:
     values = (found(record.fields, column) for path in paths for record in records(path))
-    return any(value is not None for value in values)
+    return any(value not in (None, "") for value in values)
 
 
 def _columns(paths: Sequence[Path]) -> list[str]:

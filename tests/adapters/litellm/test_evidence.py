@@ -41,3 +41,13 @@ def test_an_entry_is_whole_in_the_log_and_from_the_beginning_where_it_is_traced(
     assert [one["decision"] for one in responses] == ["a", "b"]
     assert all(one["action"] == "log" and one["status"] == "scored" for one in responses)
     assert guardrail.responses == (responses if logger else [None, None])
+
+
+@pytest.mark.parametrize(
+    "forged", ["abc", ["abc"], {"standard_logging_guardrail_information": "abc"}]
+)
+def test_what_a_caller_puts_where_entries_go_is_passed_over(forged: object) -> None:
+    key = "standard_logging_guardrail_information"
+    strange = {key: ["abc", {"guardrail_provider": "other"}]}
+
+    assert list(entries({"metadata": forged, "litellm_metadata": strange})) == []

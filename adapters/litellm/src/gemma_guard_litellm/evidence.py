@@ -106,9 +106,11 @@ def headers(data: Mapping[str, Any]) -> dict[str, str] | None:
 
 def entries(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What was entered for this call, by any guardrail of ours."""
-    for bucket in ("metadata", "litellm_metadata"):
-        for entry in (data.get(bucket) or {}).get(_KEY) or ():
-            if entry.get("guardrail_provider") == _PROVIDER:
+    for name in ("metadata", "litellm_metadata"):
+        bucket = data.get(name)  # of a caller, so it may be anything
+        made = bucket.get(_KEY) if isinstance(bucket, Mapping) else None
+        for entry in made if isinstance(made, list) else ():
+            if isinstance(entry, dict) and entry.get("guardrail_provider") == _PROVIDER:
                 yield entry
 
 

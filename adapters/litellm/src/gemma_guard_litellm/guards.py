@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
-from gemma_guard import Guard
+from gemma_guard import Guard, NotServing
 
 _guards: dict[Path, Guard] = {}
 _opening: set[asyncio.Task[None]] = set()
@@ -35,6 +36,9 @@ def _open(guard: Guard) -> None:
 
 
 async def _tried(guard: Guard) -> None:
-    for one in await guard.health():
-        if not one.is_well:
-            sys.stderr.write(f"gemma-guard: {one.scorer} is not well: {one.reason}\n")
+    with suppress(Exception):  # who does not open is named below
+        await guard.open()
+    with suppress(NotServing):
+        for one in await guard.health():
+            if not one.is_well:
+                sys.stderr.write(f"gemma-guard: {one.scorer} is not well: {one.reason}\n")
