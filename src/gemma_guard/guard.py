@@ -38,7 +38,7 @@ from gemma_guard.route import DEFAULT, Fields, Lookup, Route, Routes, Rule
 from gemma_guard.scorer import Priority, Scorer
 from gemma_guard.service import Service, cache_of, close, make, same_sinks, sinks_of
 from gemma_guard.streaming import Piece, Release, Said, as_it_is, one_text
-from gemma_guard.upkeep import Chores, Upkeeping, is_wanted
+from gemma_guard.upkeep import Chores, Upkeeping, is_wanted, tell_unkept
 from gemma_guard.verdict import Stage, Verdict
 from gemma_guard.verdicts import record, verdict_on
 
@@ -348,22 +348,12 @@ class Guard(Copied):
     def _begun(self) -> Service:
         """The service in which a check has begun: one that is being replaced takes none."""
         self._refuse_if_closed()
-        if not self._is_told:
-            self._tell_unkept()
+        if not (self._is_told or self._is_open):
+            self._is_told = True
+            tell_unkept(self._service.settings)
         while not (service := self._service).begin():
             self._refuse_if_closed()
         return service
-
-    def _tell_unkept(self) -> None:
-        """Once: that nobody opened this guard, so nothing is done beside its checks."""
-        self._is_told = True
-        settings = self._service.settings
-        if not self._is_open and is_wanted(settings.upkeep):
-            logger.warning(
-                "%s: nothing is reloaded and no heart beats until this guard is opened:"
-                " `async with guard` or `await guard.open()`",
-                settings.source,
-            )
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

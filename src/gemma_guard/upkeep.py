@@ -111,6 +111,16 @@ def is_wanted(upkeep: Upkeep) -> bool:
     return bool(upkeep.watch_s or upkeep.on_sighup or upkeep.heartbeat_s)
 
 
+def tell_unkept(settings: Settings) -> None:
+    """That a guard which nobody opened does nothing beside its checks, if more is wanted."""
+    if is_wanted(settings.upkeep):
+        logger.warning(
+            "%s: nothing is reloaded and no heart beats until this guard is opened:"
+            " `async with guard` or `await guard.open()`",
+            settings.source,
+        )
+
+
 def _give_back(handler: Any) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, handler)
