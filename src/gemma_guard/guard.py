@@ -249,11 +249,10 @@ class Guard(Copied):
 
     async def __aenter__(self) -> Self:
         try:
-            await self._service.panel.open()
+            await self.open()
         except BaseException:  # what did open is closed: nobody else will
             await self.aclose()
             raise
-        self._begin_upkeep()
         return self
 
     async def __aexit__(

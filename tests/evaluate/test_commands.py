@@ -102,11 +102,14 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are(mine: Path) -> N
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--harmful", "is_badd"], "--harmful: no row has a column 'is_badd'; columns there are:"),
+        (
+            ["--harmful", "is_badd"],
+            "--harmful: no row has anything in a column 'is_badd'; columns there are:",
+        ),
         (["--label", "harasment=is_bad"], "--label: no policy 'harasment' is judged here"),
         (["--label", "harassment=rude"], "no row is labelled in a column 'rude'"),
-        (["--response", "answr"], "--response: no row has a column 'answr'"),
-        (["--source", "were"], "--source: no row has a column 'were'"),
+        (["--response", "answr"], "--response: no row has anything in a column 'answr'"),
+        (["--source", "were"], "--source: no row has anything in a column 'were'"),
         (["--text", "promt"], "no text in a column 'promt'; columns there are: prompt, is_bad"),
         (["--scorer", "fakee"], "fakee"),
         (["--route", "kid"], "kid"),

@@ -177,11 +177,17 @@ def test_what_is_wrong_is_told_with_file_and_line_and_without_text(
             Columns(labels={"harasment": "bad"}),
             "no policy 'harasment' is judged here; there are: h",
         ),
-        (Columns(harmful="bad", response="answer"), "--response: no row has a column 'answer'"),
-        (Columns(harmful="bad", source="where"), "--source: no row has a column 'where'"),
+        (
+            Columns(harmful="bad", response="answer"),
+            "--response: no row has anything in a column 'answer'",
+        ),
+        (
+            Columns(harmful="bad", source="where"),
+            "--source: no row has anything in a column 'where'",
+        ),
         (
             Columns(labels={"harassment": "bad"}, harmful="badd"),
-            "--harmful: no row has a column 'badd'; columns there are: text, bad",
+            "--harmful: no row has anything in a column 'badd'; columns there are: text, bad",
         ),
         (Columns("txt", harmful="bad"), "no text in a column 'txt'; columns there are: text, bad"),
     ],
@@ -202,7 +208,7 @@ def test_a_column_of_labels_that_is_empty_is_refused_even_where_a_policy_has_lab
     path = tmp_path / "rows.csv"
     path.write_text("text,bad,harassment\na,,1\n", encoding="utf-8")
 
-    with pytest.raises(UsageError, match="--harmful: no row has a column 'bad'"):
+    with pytest.raises(UsageError, match="--harmful: no row has anything in a column 'bad'"):
         survey([path], Columns(harmful="bad"), POLICIES)
 
 

@@ -20,7 +20,7 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Listed words of a text by their number, each with how often times how rare; their pull."""
+    """Listed words of a text by their number, each with count times rarity; their pull."""
 
     counts: Mapping[int, float]
     pull: float

@@ -66,11 +66,12 @@ def refuse_absent(paths: Sequence[Path], asked: Columns) -> None:
     usual, there = Columns(), _columns(paths)
     for part in ("response", "harmful", "source"):
         column = getattr(asked, part)
-        passed = {getattr(usual, part), *(there if part != "harmful" else ())}  # labels are needed
+        # answers and sources may be missing everywhere; without labels nothing can be measured
+        passed = {getattr(usual, part), *(there if part != "harmful" else ())}
         if column not in passed and not _is_anywhere(paths, column):
             raise UsageError(
-                f"{_named(paths)}: --{part}: no row has a column {column!r}; columns there are:"
-                f" {', '.join(there)}"
+                f"{_named(paths)}: --{part}: no row has anything in a column {column!r};"
+                f" columns there are: {', '.join(there)}"
             )
 
 

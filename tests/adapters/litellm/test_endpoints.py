@@ -206,6 +206,27 @@ async def test_routes_that_come_after_the_guardrails_are_listed_at_the_first_cal
     assert capsys.readouterr().err == told
 
 
+async def test_a_call_is_not_refused_because_routes_cannot_be_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxys = FastAPI()
+    proxys.add_api_route("/anything", lambda: None, methods=["GET"])
+    monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_server", SimpleNamespace(app=proxys))
+    monkeypatch.setattr(watch, "_allowed", {})
+    watch.close("everyone", ())
+
+    def fail(*_: Any) -> str:
+        raise RuntimeError
+
+    monkeypatch.setattr(watch, "listing", fail)
+    door: Any = proxys.middleware_stack
+    call = {"path": "/anything", "headers": [], "query_string": b""}
+    start, *_ = await _through(door, type="http", method="GET", **call)
+
+    assert start["status"] == 200
+    assert "unknown: RuntimeError" in capsys.readouterr().err
+
+
 def test_no_real_route_to_a_model_is_missing_from_the_list() -> None:
     listed = listing(app, ["rag"])
     for method, path in real_paths(app):
