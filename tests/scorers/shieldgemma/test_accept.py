@@ -91,8 +91,8 @@ def test_weights_that_are_not_all_there_are_refused_at_once(
     [
         (["--target", "fpr<0.1"], "--target 'fpr<0.1': use"),
         (["--target", "fpr<=0.1", "--target", "fpr<=0.2"], "--target: one for each action"),
-        (["--harmful", "bad"], "--harmful: no row has a column 'bad'"),
-        (["--response", "answer"], "--response: no row has a column 'answer'"),
+        (["--harmful", "bad"], "--harmful: no row has anything in a column 'bad'"),
+        (["--response", "answer"], "--response: no row has anything in a column 'answer'"),
         (["--dtype", "float16"], "dtype 'float16': use one of float32, bfloat16"),
         (["--device", "gpu"], "'gpu'"),
     ],
