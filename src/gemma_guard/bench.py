@@ -10,7 +10,7 @@ from typing import Any
 
 from gemma_guard.decision import worst
 from gemma_guard.errors import Cause, NotServing
-from gemma_guard.judging import Case, Outcome, Source
+from gemma_guard.judging import Case, Outcome, Source, prepare
 from gemma_guard.redaction import Placeholders
 from gemma_guard.route import Route
 from gemma_guard.scorer import Priority
@@ -28,7 +28,7 @@ class Bench:
     """Every window is judged by the configuration in service, whatever was when the stream began.
 
     `begin` gives the service, `resolve` the route of the stream in it; `judge` may do its work on
-    another thread.
+    another thread. `prepares` says that a scorer gains by reading the prompt beforehand.
     """
 
     begin: Callable[[], Service]
@@ -37,12 +37,20 @@ class Bench:
     prompt: str | None = field(default=None, repr=False)
     tenant: str = ""
     priority: Priority = Priority.LIVE
+    prepares: bool = False
     _id: str = field(default_factory=new_id)
     _began: float = field(default_factory=time.perf_counter)
     _texts: dict[Place, int] = field(default_factory=dict, repr=False)
     _placeholders: Placeholders = field(default_factory=Placeholders)
     _redacted: list[Verdict] = field(default_factory=list)
     _gaps: dict[Gap, None] = field(default_factory=dict)
+
+    async def prepare(self) -> None:
+        """Have the prompt read; raises nothing."""
+        with suppress(Exception), self.begin() as service:
+            route, stream = self.resolve(service), f"{self._id}-0"
+            case = Case("", route, Stage.OUTPUT, self.prompt, self.tenant, stream)
+            await prepare(case, service.panel)
 
     async def rule(self, window: Window) -> Ruling:
         """Judge `window`, and redact what can still be redacted of it."""

@@ -43,7 +43,15 @@ CLOSING_S = 0.1
 
 
 class Judge(Protocol):
-    """Who decides about windows, and sums up."""
+    """Who decides about windows, and sums up.
+
+    Where it `prepares`, that is begun with the stream and ends with its first window at the latest.
+    """
+
+    prepares: bool
+
+    def prepare(self) -> Coroutine[Any, Any, None]:
+        """Whatever makes the first window take less time; raises nothing."""
 
     def rule(self, window: Window) -> Coroutine[Any, Any, Ruling]:
         """What is decided about `window`."""
@@ -70,9 +78,12 @@ class Flow(Generic[C, T]):
         self._room = asyncio.Event()  # for the reader
         self._is_idle = False  # whether the judge waits for work
         self._broken: Exception | None = None  # what the source raised
+        self._preparing: list[asyncio.Task[None]] = []
 
     async def of(self, source: AsyncIterable[C]) -> AsyncGenerator[T, None]:
         """What may go of `source`, as soon as it may."""
+        if self._judge.prepares:
+            self._preparing.append(asyncio.create_task(self._judge.prepare()))
         reading = asyncio.create_task(self._reading(source))
         judging = asyncio.create_task(self._judging())
         judging.add_done_callback(lambda _: self._news.set())
@@ -93,7 +104,7 @@ class Flow(Generic[C, T]):
             if (last := self._show(Release(None, verdict=verdict))) is not None:
                 yield last
         finally:
-            await _stopped(reading, judging, within=10 * CLOSING_S)
+            await _stopped(reading, judging, *self._preparing, within=10 * CLOSING_S)
             if verdict is None:
                 self._judge.leave(self._streaming)
 
@@ -140,12 +151,17 @@ class Flow(Generic[C, T]):
         while not (self._streaming.is_settled or self._streaming.is_blocked):
             windows = self._streaming.windows(time.monotonic())
             if windows:
+                self._end_preparing()
                 for window, ruling in zip(windows, await self._rulings(windows), strict=True):
                     self._streaming.rule(window, ruling)
                 self._pass_on()
                 self._room.set()
             else:
                 await self._idle()
+
+    def _end_preparing(self) -> None:
+        for preparing in self._preparing:
+            preparing.cancel()
 
     async def _rulings(self, windows: Sequence[Window]) -> list[Ruling]:
         if len(windows) == 1:
@@ -186,7 +202,7 @@ class SyncFlow(Generic[C, T]):
         read: Read[C],
         show: Show[C, T],
         *,
-        submit: Submit[Ruling],
+        submit: Submit[Any],
     ) -> None:
         self._streaming: Streaming[C] = Streaming(pacing)
         self._pacing = pacing
@@ -195,6 +211,7 @@ class SyncFlow(Generic[C, T]):
         self._show = show
         self._submit = submit
         self._asked: list[tuple[Window, Future[Ruling]]] = []
+        self._preparing: list[Future[None]] = []
 
     def of(self, source: Iterable[C]) -> Generator[T, None, None]:
         """What may go of `source`, as soon as it may."""
@@ -205,6 +222,8 @@ class SyncFlow(Generic[C, T]):
 
     def _releases(self, source: Iterable[C]) -> Generator[Release[C], None, None]:
         verdict: Verdict | None = None
+        if self._judge.prepares:
+            self._preparing.append(self._submit(self._judge.prepare()))
         try:
             broken = yield from self._reading(source)
             self._streaming.end()
@@ -217,6 +236,7 @@ class SyncFlow(Generic[C, T]):
                 raise broken
             yield Release(None, verdict=verdict)
         finally:
+            self._end_preparing()
             for _, ruled in self._asked:
                 ruled.cancel()
             if verdict is None:
@@ -246,7 +266,13 @@ class SyncFlow(Generic[C, T]):
     def _ask(self) -> None:
         if not self._asked:
             windows = self._streaming.windows(time.monotonic())
+            if windows:
+                self._end_preparing()
             self._asked = [(window, self._submit(self._judge.rule(window))) for window in windows]
+
+    def _end_preparing(self) -> None:
+        for preparing in self._preparing:
+            preparing.cancel()
 
     def _hear(self, *, wait: bool) -> None:
         if wait or all(ruled.done() for _, ruled in self._asked):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -126,6 +127,17 @@ async def judge(case: Case, panel: Panel) -> Outcome:
         return Outcome(gaps=tuple(gaps))
     deadline = time.monotonic() + route.deadline_s
     return await _Hearing(panel, case, reading.prompt, deadline, gaps).outcome(reading)
+
+
+async def prepare(case: Case, panel: Panel) -> None:
+    """Let scorers read the prompt while there is nothing to judge yet; what fails is no matter."""
+    deadline = time.monotonic() + case.route.deadline_s
+    probes = {
+        ask.scorer: Probe("", ask.policies, case.stage, case.prompt, case.stream, case.tenant)
+        for ask in panel.preparing(case.route, case.stage)
+    }
+    seats = panel.seats
+    await asyncio.gather(*(seats[name].prepare(probe, deadline) for name, probe in probes.items()))
 
 
 @dataclass(slots=True, eq=False)

@@ -88,6 +88,10 @@ class Panel:
         calibration = self.calibrations.get(name)
         return _calibrated(answer, probes, calibration) if calibration else answer
 
+    def preparing(self, route: Route, stage: Stage) -> list[Ask]:
+        """What `route` asks of scorers that gain by reading beforehand."""
+        return [ask for ask in route.plans[stage].asks if self.seats[ask.scorer].prepares]
+
 
 def _calibrated(
     answer: Sequence[tuple[Score, ...]], probes: Sequence[Probe], calibration: Calibration

@@ -119,6 +119,18 @@ class Queued(Protocol):
 
 
 @runtime_checkable
+class Preparing(Protocol):
+    """A scorer that answers sooner about what it could read beforehand."""
+
+    def prepare(self, probe: Probe, /, *, deadline: float) -> Coroutine[Any, Any, None]:
+        """Read of `probe` what questions to come share: its prompt; its text is empty.
+
+        Scores are the same without, and every question goes first. It is cancelled when the first
+        one comes; whatever it raises is passed over.
+        """
+
+
+@runtime_checkable
 class Described(Protocol):
     """A scorer that says what it runs on."""
 

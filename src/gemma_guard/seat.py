@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from gemma_guard.breaker import Breaker, State
@@ -23,7 +23,7 @@ from gemma_guard.errors import (
     Unreachable,
 )
 from gemma_guard.handover import on_a_loop
-from gemma_guard.scorer import Priority, Probe, Scorer, answers_at_once
+from gemma_guard.scorer import Preparing, Priority, Probe, Scorer, answers_at_once
 from gemma_guard.verdict import Score
 
 Scores = Sequence[tuple[Score, ...]]
@@ -35,6 +35,7 @@ class Seat:
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
         self._at_once = answers_at_once(scorer)
+        self._preparing = scorer if isinstance(scorer, Preparing) else None
         self._breaker = Breaker()
         self._lock = threading.Lock()
         self._opening: Future[AsyncExitStack] | None = None
@@ -91,6 +92,17 @@ class Seat:
             raise
         self._breaker.answered(admission)
         return answer
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the scorer gains by reading beforehand."""
+        return self._preparing is not None
+
+    async def prepare(self, probe: Probe, deadline: float) -> None:
+        """Have `probe` read beforehand, if the scorer is there; raises nothing of it."""
+        if self._preparing and self._is_open and self.circuit() == "closed":
+            with suppress(Exception):
+                await within(self._preparing.prepare(probe, deadline=deadline), deadline)
 
     async def _open_to_ask(self, deadline: float) -> None:
         try:

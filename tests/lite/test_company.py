@@ -71,9 +71,9 @@ def test_a_score_is_the_same_whatever_was_judged_before(model: Model, text: str)
     assert warm == fresh == model.prompt(text) == model.prompt(text)
 
 
-def test_a_growing_text_costs_its_new_sentences_only(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many sentences the encoder reads, each time it does."""
     read: list[int] = []
     runs = Encoder.read
 
@@ -82,6 +82,10 @@ def test_a_growing_text_costs_its_new_sentences_only(
         return runs(self, sentences, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Encoder, "read", counted)
+    return read
+
+
+def test_a_growing_text_costs_its_new_sentences_only(model: Model, read: list[int]) -> None:
     model.forget()
     sentences = [
         f"In year {year} the harvest was good and everyone in town ate." for year in "abcdefgh"
@@ -89,3 +93,15 @@ def test_a_growing_text_costs_its_new_sentences_only(
     for count in range(4, len(sentences) + 1):
         model.prompt(" ".join(sentences[:count]))
     assert read == [4, 1, 1, 1, 1]
+
+
+def test_a_prompt_read_beforehand_costs_its_answers_nothing(model: Model, read: list[int]) -> None:
+    prompt, answer = "How is bread baked? Tell me all.", "Knead it. Then wait an hour, and bake it."
+    model.forget()
+    unprepared = model.answer(answer, prompt)
+    model.forget()
+    read.clear()
+    model.gist(prompt)
+    assert model.answer(answer, prompt) == unprepared
+    assert model.answer(answer, prompt) == unprepared
+    assert [each for each in read if each] == [3, 3]  # two sentences each, and both together

@@ -162,6 +162,45 @@ async def test_what_waits_for_it_is_told_text_by_text() -> None:
     assert [len(batch.waits_s) for batch in told] == [1, 1]
 
 
+async def test_a_prompt_may_be_read_beforehand_and_no_score_shows_it(lite: Lite) -> None:
+    prompt = "What would hurt them most? Be exact."
+    probe = Probe(THREAT, FOUR, Stage.OUTPUT, prompt=prompt)
+    async with Lite() as other:
+        unprepared = await asked(other, [probe])
+    await lite.prepare(replace(probe, text=""), deadline=time.monotonic() + 60)
+    assert await asked(lite, [probe]) == unprepared
+
+
+async def test_what_is_read_beforehand_waits_behind_questions_and_leaves_when_it_is_ended() -> None:
+    waiting, probe = list[int](), Probe("", FOUR, Stage.OUTPUT, prompt=THREAT)
+    async with Lite() as lite:
+        lite.observed_by(lambda batch: waiting.append(batch.left))
+        deadline = time.monotonic() + 60
+        asking = asyncio.ensure_future(asked(lite, [Probe(THREAT * 50, FOUR)] * 3))
+        await asyncio.sleep(0)
+        preparing = [asyncio.ensure_future(lite.prepare(probe, deadline=deadline)) for _ in "abc"]
+        await asyncio.sleep(0)
+        for each in preparing:
+            each.cancel()
+        await asking
+    assert all(each.cancelled() for each in preparing)
+    assert (len(waiting), waiting[-1]) == (3, 0)
+
+
+async def test_nothing_is_read_beforehand_while_many_questions_wait(
+    lite: Lite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemma_guard_lite.scorer._MANY", 0)
+    told = list[Batch]()
+    lite.observed_by(told.append)
+    await lite.prepare(Probe("", FOUR, Stage.OUTPUT, prompt=THREAT), deadline=time.monotonic() + 60)
+    assert told == []
+
+
+async def test_a_closed_scorer_reads_nothing_beforehand() -> None:
+    await Lite().prepare(Probe("", FOUR, prompt=THREAT), deadline=time.monotonic() + 60)
+
+
 async def test_a_text_of_too_many_windows_is_refused_not_cut(
     lite: Lite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

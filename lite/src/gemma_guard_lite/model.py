@@ -102,7 +102,7 @@ class Model:
     def answer(self, text: str, prompt: str | None, *, tick: Tick = _no_tick) -> Judgement:
         """Judge a text that answers, in the light of `prompt` where there is one."""
         reading = self.read(text, tick=tick)
-        asked = None if prompt is None else self.read(prompt, tick=tick)
+        asked = None if prompt is None else self.gist(prompt, tick=tick)
         kind = "answer" if asked is None else "output"
         parts = _beside(self._raw(reading), self.complied(reading, asked))
         return self._judged(self._blends[kind].raw(parts), reading, kind)
@@ -116,10 +116,9 @@ class Model:
         """Keep nothing of the texts judged so far."""
         self._reader.cache.clear()
 
-    def complied(self, answer: Reading, prompt: Reading | None) -> Floats:
-        """How much the answer looks like a harmful one, by itself or as the answer to `prompt`."""
-        asked = answer if prompt is None else prompt
-        inputs = {"answer": answer.gist, "prompt": asked.gist}
+    def complied(self, answer: Reading, prompt: Floats | None) -> Floats:
+        """How much the answer looks like a harmful one, by itself or beside a prompt."""
+        inputs = {"answer": answer.gist, "prompt": answer.gist if prompt is None else prompt}
         alone, together = self._answers.run(None, inputs)
         found: Floats = alone if prompt is None else together
         return found
@@ -127,6 +126,10 @@ class Model:
     def read(self, text: str, *, tick: Tick = _no_tick) -> Reading:
         """The spans of a text and what the encoder makes of them."""
         return self._reader.read(text, before_each=tick)
+
+    def gist(self, text: str, *, tick: Tick = _no_tick) -> Floats:
+        """The text as a whole; one that was read before need not be read again."""
+        return self._reader.gist(text, before_each=tick)
 
     def _raw(self, reading: Reading) -> Floats:
         return self._blends["input"].raw(self.parts(reading))

@@ -25,6 +25,10 @@ _CACHED = 16 * 1024**2
 _PAIR = 2
 
 
+def _nothing() -> None:
+    """Nothing to do between windows."""
+
+
 class TooLong(Exception):
     """A text of more windows than one request may cost."""
 
@@ -71,7 +75,16 @@ class Reader:
         self._known = listed | set(filter(_is_word, vocabulary))
         self.cache: Cache[Floats] = Cache(_CACHED)
 
-    def read(self, text: str, *, before_each: Callable[[], None] = lambda: None) -> Reading:
+    def gist(self, text: str, *, before_each: Callable[[], None] = _nothing) -> Floats:
+        """The features of the text as a whole; those of one read before are kept a while too."""
+        key = self.cache.key(b"gist" + text.encode("utf-8", "surrogatepass"))
+        known = self.cache.get(key)
+        if known is None:
+            known = self.read(text, before_each=before_each).gist.copy()
+            self.cache.put(key, known, known.nbytes)
+        return known
+
+    def read(self, text: str, *, before_each: Callable[[], None] = _nothing) -> Reading:
         """Every span of the text; `before_each` runs now and before each run, and may raise."""
         before_each()
         judged = plain(text, self._known)

@@ -35,7 +35,9 @@ from gemma_guard_lite.reader import TooLong
 
 _ONE_TEXT = Limits(batch_jobs=1)
 _CHARS_A_TOKEN = 4
-_Asked: TypeAlias = tuple[Probe, float]
+_MANY = 64
+"""Questions in line from which on nothing is read beforehand: that would take their place."""
+_Asked: TypeAlias = Callable[[Model], tuple[Score, ...]]
 
 
 class Lite:
@@ -82,8 +84,17 @@ class Lite:
         batcher = self._batcher
         if batcher is None:
             raise NotServing("lite is closed")
-        asked = [((probe, deadline), 1 + len(probe.text) // _CHARS_A_TOKEN) for probe in probes]
-        return await batcher.ask(Job(ask, tokens, deadline, priority) for ask, tokens in asked)
+        return await batcher.ask(
+            Job(partial(self._judge, probe, deadline), _tokens(probe), deadline, priority)
+            for probe in probes
+        )
+
+    async def prepare(self, probe: Probe, /, *, deadline: float) -> None:
+        """Read the prompt, so that judging an answer to it need not."""
+        batcher = self._batcher
+        if batcher is not None and batcher.waiting[0] < _MANY:
+            reading = partial(self._read, probe, deadline)
+            await batcher.ask([Job(reading, _tokens(probe), deadline, Priority.BACKGROUND)])
 
     def observed_by(self, observe: Callable[[Batch], None], /) -> None:
         """Tell `observe` of every text from now on, and nobody else any more."""
@@ -92,15 +103,17 @@ class Lite:
     def _tell(self, batch: Batch) -> None:
         self._observe(batch)  # whoever it is by now
 
-    def _run(self, model: Model, asked: Sequence[_Asked]) -> list[tuple[Score, ...]]:
-        return [self._judge(model, probe, deadline) for probe, deadline in asked]
-
-    def _judge(self, model: Model, probe: Probe, deadline: float) -> tuple[Score, ...]:
+    def _judge(self, probe: Probe, deadline: float, model: Model) -> tuple[Score, ...]:
         try:
             judgement = _judged(model, probe, tick=lambda: self._check(deadline))
         except TooLong as error:
             raise TextRefused(Cause.TOO_MANY_WINDOWS, f"lite: {error}") from None
         return tuple(_score(policy, probe.stage, judgement) for policy in probe.policies)
+
+    def _read(self, probe: Probe, deadline: float, model: Model) -> tuple[Score, ...]:
+        if probe.prompt is not None:
+            model.gist(probe.prompt, tick=lambda: self._check(deadline))
+        return ()
 
     def _check(self, deadline: float) -> None:
         """Between windows: stop for a caller who is gone or a scorer that closes."""
@@ -113,7 +126,7 @@ class Lite:
         self._closing.clear()
         model = await asyncio.to_thread(Model, threads=self._threads)
         self._batcher = Batcher(
-            partial(self._run, model),
+            partial(_answers, model),
             limits=_ONE_TEXT,
             name="gemma-guard-lite",
             observe=self._tell,
@@ -130,6 +143,14 @@ class Lite:
         batcher, self._batcher = self._batcher, None
         if batcher is not None:
             await batcher.aclose(drain=False)
+
+
+def _answers(model: Model, asked: Sequence[_Asked]) -> list[tuple[Score, ...]]:
+    return [ask(model) for ask in asked]
+
+
+def _tokens(probe: Probe) -> int:
+    return 1 + len(probe.text) // _CHARS_A_TOKEN
 
 
 def _judged(model: Model, probe: Probe, *, tick: Tick) -> Judgement:

@@ -97,6 +97,19 @@ class Fake:
         return None
 
 
+class Foreseeing(Fake):
+    """The same, and keeps what it was given to read beforehand."""
+
+    def __init__(self, keywords: Mapping[str, Mapping[str, float]] = KEYWORDS) -> None:
+        super().__init__(keywords)
+        self.foreseen: list[Probe] = []
+
+    async def prepare(self, probe: Probe, /, *, deadline: float) -> None:
+        """Nothing is gained by it."""
+        del deadline
+        self.foreseen.append(probe)
+
+
 def _keyword(word: str) -> str:
     if not isinstance(word, str) or not word:
         raise ValueError(f"keyword {word!r}: text is needed")
