@@ -195,15 +195,19 @@ class Timed(Lite):
 
 
 async def latency(data: Path) -> Figures:
-    """Benign answers at 50 tokens a second: from their first token to the first text seen."""
-    answers = [r for r in benign(data) if len(r["response"]) > 400][:40]
-    scorer = Timed()
-    async with Guard(loads(LITE), scorers={"lite": scorer}, sinks=()) as guard:
-        await guard.check("warm", stage="output")
-        found, took = [], []
-        for answer in answers:
-            found.append(await first_text(guard, scorer, answer))
-            took.append(scorer.took)
+    """Benign answers at 50 tokens a second: from their first token to the first text seen.
+
+    One to each prompt, for a judge that has read none of them; each twice, by another judge.
+    """
+    answers = {r["text"]: r for r in benign(data) if len(r["response"]) > 400}.values()
+    found, took = [], []
+    for _ in range(2):
+        scorer = Timed()
+        async with Guard(loads(LITE), scorers={"lite": scorer}, sinks=()) as guard:
+            await guard.check("A text that warms it up. " * 20, stage="output")
+            for answer in answers:
+                found.append(await first_text(guard, scorer, answer))
+                took.append(scorer.took)
     over = sorted(seen - window for window, seen in found)
     return {
         "first_text_answers": len(found),

@@ -21,8 +21,8 @@ schema calibration jsontext exemption turns breaker cache deadline lookalikes pr
 plugins line records portal counters text windows segments pacing
 batching packs conversation strand
 route streaming
-configuration flow
-guardfile redaction
+configuration ahead
+guardfile redaction flow
 settings locating seat
 decision
 forms panel

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
 from gemma_guard import (
+    Cause,
+    Gap,
     Guard,
     NotServing,
+    Part,
     Piece,
     Priority,
     Probe,
@@ -20,6 +25,7 @@ from gemma_guard import (
     Stage,
     Unreachable,
 )
+from gemma_guard.ahead import Ahead
 from gemma_guard.counters import Counters
 from gemma_guard.scorers.fake import Fake, Foreseeing
 from gemma_guard.settings import loads
@@ -31,7 +37,8 @@ routes:
   words: {packs: [privacy]}
 """
 )
-CALM = "It rains and we stay at home. " * 4
+SENTENCE = "It rains and we stay at home. "
+CALM = SENTENCE * 4
 ANSWERS = (CALM, f"{CALM}You idiot. {CALM}", f"{CALM}A pipe bomb. {CALM}", "")
 WHY = "Why?"
 
@@ -57,7 +64,7 @@ async def told(guard: Guard, text: str, **options: Any) -> tuple[str | None, obj
     return summed([piece async for piece in guard.stream(letters(text), **options)])
 
 
-async def test_the_prompt_is_foreseen_once_before_the_first_window_is_judged() -> None:
+async def test_the_prompt_then_each_sentence_is_foreseen_before_the_first_window() -> None:
     order: list[Probe] = []
 
     class Ordered(Foreseeing):
@@ -74,20 +81,61 @@ async def test_the_prompt_is_foreseen_once_before_the_first_window_is_judged() -
     scorer = Ordered()
     async with made(scorer) as guard:
         await told(guard, CALM, prompt=WHY, tenant="a")
-    first, second, *_ = order
-    assert scorer.foreseen == [first]
+    first, second, window, *_ = order
+    assert scorer.foreseen == [first, second]
     assert (first.text, first.prompt, first.stage, first.tenant) == ("", WHY, Stage.OUTPUT, "a")
-    assert (first.policies, first.stream) == (second.policies, second.stream)
+    assert second == replace(first, text=SENTENCE)
+    assert window == replace(first, text=SENTENCE * 2)
 
 
-@pytest.mark.parametrize("options", [{}, {"prompt": WHY, "route": "words"}])
-async def test_nothing_is_foreseen_without_a_prompt_or_for_a_route_that_does_not_ask(
-    options: dict[str, Any],
-) -> None:
+async def test_without_a_prompt_there_are_sentences_to_foresee() -> None:
     scorer = Foreseeing()
     async with made(scorer) as guard:
-        await told(guard, CALM, **options)
+        await told(guard, CALM)
+    assert [probe.text for probe in scorer.foreseen] == [SENTENCE]
+
+
+async def test_nothing_is_foreseen_on_a_route_that_does_not_ask_that_scorer() -> None:
+    scorer = Foreseeing()
+    async with made(scorer) as guard:
+        await told(guard, CALM, prompt=WHY, route="words")
     assert scorer.foreseen == []
+
+
+async def test_of_a_long_first_window_only_the_beginning_is_foreseen() -> None:
+    scorer = Foreseeing()
+    async with made(scorer) as guard:
+        await told(guard, SENTENCE * 100, buffer=True)
+    texts = [probe.text for probe in scorer.foreseen]
+    assert texts == [SENTENCE * count for count in range(1, 2_000 // len(SENTENCE) + 1)]
+
+
+def test_what_is_foreseen_is_of_the_first_text_alone_and_no_argument_of_a_call() -> None:
+    foreseen = list[str]()
+
+    def begin(work: Coroutine[Any, Any, None]) -> Future[None]:
+        work.close()
+        return Future()
+
+    async def prepare(_text: str) -> None:
+        """Is never run here."""
+
+    def noted(text: str) -> Coroutine[Any, Any, None]:
+        foreseen.append(text)
+        return prepare(text)
+
+    ahead = Ahead(noted, begin)
+    gap = Gap(Cause.OUT_OF_SCOPE)
+    for place, text, call in (
+        ("call", "One. Two. ", "f"),
+        ("a", "It is. ", None),
+        ("b", "No. N", None),
+    ):
+        ahead.see([gap, Part((place,), text, call)])
+    ahead.see([Part(("a",), "And"), Part(("a",), " so on. O")])
+    ahead.end()
+    ahead.see([Part(("a",), "n. On.")])
+    assert foreseen == ["", "It is. ", "It is. And so on. "]
 
 
 async def test_a_scorer_that_is_not_open_yet_foresees_nothing() -> None:
@@ -97,7 +145,7 @@ async def test_a_scorer_that_is_not_open_yet_foresees_nothing() -> None:
     assert scorer.foreseen == []
     await told(guard, CALM, prompt=WHY)
     await guard.aclose()
-    assert len(scorer.foreseen) == 1
+    assert scorer.foreseen
 
 
 async def test_nor_does_one_that_keeps_failing() -> None:

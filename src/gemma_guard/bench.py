@@ -28,7 +28,7 @@ class Bench:
     """Every window is judged by the configuration in service, whatever was when the stream began.
 
     `begin` gives the service, `resolve` the route of the stream in it; `judge` may do its work on
-    another thread. `prepares` says that a scorer gains by reading the prompt beforehand.
+    another thread. `prepares` says that a scorer gains by reading beforehand.
     """
 
     begin: Callable[[], Service]
@@ -45,12 +45,14 @@ class Bench:
     _redacted: list[Verdict] = field(default_factory=list)
     _gaps: dict[Gap, None] = field(default_factory=dict)
 
-    async def prepare(self) -> None:
-        """Have the prompt read; raises nothing."""
+    async def prepare(self, text: str) -> None:
+        """Have the prompt read, and of the first text what there is; raises nothing."""
+        if not (text or self.prompt):
+            return
         with suppress(Exception), self.begin() as service:
             route, stream = self.resolve(service), f"{self._id}-0"
-            case = Case("", route, Stage.OUTPUT, self.prompt, self.tenant, stream)
-            await prepare(case, service.panel)
+            case = Case(text, route, Stage.OUTPUT, self.prompt, self.tenant, stream)
+            await prepare(case, text, service.panel)
 
     async def rule(self, window: Window) -> Ruling:
         """Judge `window`, and redact what can still be redacted of it."""

@@ -20,6 +20,7 @@ from contextlib import closing
 from math import inf
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from gemma_guard.ahead import Ahead
 from gemma_guard.pacing import Pacing
 from gemma_guard.strand import Ruling, Window
 from gemma_guard.streaming import Parts, Release, Streaming
@@ -43,15 +44,12 @@ CLOSING_S = 0.1
 
 
 class Judge(Protocol):
-    """Who decides about windows, and sums up.
-
-    Where it `prepares`, that is begun with the stream and ends with its first window at the latest.
-    """
+    """Who decides about windows, and sums up. `prepares` says that it gains by `prepare`."""
 
     prepares: bool
 
-    def prepare(self) -> Coroutine[Any, Any, None]:
-        """Whatever makes the first window take less time; raises nothing."""
+    def prepare(self, text: str) -> Coroutine[Any, Any, None]:
+        """Make the first window take less time, which begins with `text`; raises nothing."""
 
     def rule(self, window: Window) -> Coroutine[Any, Any, Ruling]:
         """What is decided about `window`."""
@@ -78,12 +76,12 @@ class Flow(Generic[C, T]):
         self._room = asyncio.Event()  # for the reader
         self._is_idle = False  # whether the judge waits for work
         self._broken: Exception | None = None  # what the source raised
-        self._preparing: list[asyncio.Task[None]] = []
+        self._ahead: Ahead | None = None
 
     async def of(self, source: AsyncIterable[C]) -> AsyncGenerator[T, None]:
         """What may go of `source`, as soon as it may."""
         if self._judge.prepares:
-            self._preparing.append(asyncio.create_task(self._judge.prepare()))
+            self._ahead = Ahead(self._judge.prepare, asyncio.create_task)
         reading = asyncio.create_task(self._reading(source))
         judging = asyncio.create_task(self._judging())
         judging.add_done_callback(lambda _: self._news.set())
@@ -104,7 +102,8 @@ class Flow(Generic[C, T]):
             if (last := self._show(Release(None, verdict=verdict))) is not None:
                 yield last
         finally:
-            await _stopped(reading, judging, *self._preparing, within=10 * CLOSING_S)
+            ending = self._ahead.end() if self._ahead else ()
+            await _stopped(reading, judging, *ending, within=10 * CLOSING_S)
             if verdict is None:
                 self._judge.leave(self._streaming)
 
@@ -129,7 +128,10 @@ class Flow(Generic[C, T]):
         """Take a chunk; whether the scorer or the consumer is behind."""
         streaming, now = self._streaming, time.monotonic()
         waited = streaming.unjudged
-        streaming.feed(chunk, tuple(self._read(chunk)), now)
+        parts = tuple(self._read(chunk))
+        streaming.feed(chunk, parts, now)
+        if self._ahead:
+            self._ahead.see(parts)
         waits = streaming.unjudged
         if streaming.may_take:
             self._pass_on()
@@ -151,17 +153,14 @@ class Flow(Generic[C, T]):
         while not (self._streaming.is_settled or self._streaming.is_blocked):
             windows = self._streaming.windows(time.monotonic())
             if windows:
-                self._end_preparing()
+                if self._ahead:
+                    self._ahead.end()
                 for window, ruling in zip(windows, await self._rulings(windows), strict=True):
                     self._streaming.rule(window, ruling)
                 self._pass_on()
                 self._room.set()
             else:
                 await self._idle()
-
-    def _end_preparing(self) -> None:
-        for preparing in self._preparing:
-            preparing.cancel()
 
     async def _rulings(self, windows: Sequence[Window]) -> list[Ruling]:
         if len(windows) == 1:
@@ -211,7 +210,7 @@ class SyncFlow(Generic[C, T]):
         self._show = show
         self._submit = submit
         self._asked: list[tuple[Window, Future[Ruling]]] = []
-        self._preparing: list[Future[None]] = []
+        self._ahead: Ahead | None = None
 
     def of(self, source: Iterable[C]) -> Generator[T, None, None]:
         """What may go of `source`, as soon as it may."""
@@ -223,7 +222,7 @@ class SyncFlow(Generic[C, T]):
     def _releases(self, source: Iterable[C]) -> Generator[Release[C], None, None]:
         verdict: Verdict | None = None
         if self._judge.prepares:
-            self._preparing.append(self._submit(self._judge.prepare()))
+            self._ahead = Ahead(self._judge.prepare, self._submit)
         try:
             broken = yield from self._reading(source)
             self._streaming.end()
@@ -236,7 +235,8 @@ class SyncFlow(Generic[C, T]):
                 raise broken
             yield Release(None, verdict=verdict)
         finally:
-            self._end_preparing()
+            if self._ahead:
+                self._ahead.end()
             for _, ruled in self._asked:
                 ruled.cancel()
             if verdict is None:
@@ -253,7 +253,10 @@ class SyncFlow(Generic[C, T]):
                     break
                 except Exception as error:  # noqa: BLE001  raised after what came before it
                     return error
-                self._streaming.feed(chunk, tuple(self._read(chunk)), time.monotonic())
+                parts = tuple(self._read(chunk))
+                self._streaming.feed(chunk, parts, time.monotonic())
+                if self._ahead:
+                    self._ahead.see(parts)
                 self._hear(wait=self._streaming.unjudged >= self._pacing.max_hold_chars)
                 self._ask()
                 yield from self._streaming.take()
@@ -266,13 +269,9 @@ class SyncFlow(Generic[C, T]):
     def _ask(self) -> None:
         if not self._asked:
             windows = self._streaming.windows(time.monotonic())
-            if windows:
-                self._end_preparing()
+            if windows and self._ahead:
+                self._ahead.end()
             self._asked = [(window, self._submit(self._judge.rule(window))) for window in windows]
-
-    def _end_preparing(self) -> None:
-        for preparing in self._preparing:
-            preparing.cancel()
 
     def _hear(self, *, wait: bool) -> None:
         if wait or all(ruled.done() for _, ruled in self._asked):

@@ -304,11 +304,10 @@ class Guard(Copied):
 
         with self._begun() as service:
             chosen = resolve(service)
-            preparing = service.panel.preparing(chosen, Stage.OUTPUT)
+            prepares = bool(service.panel.preparing(chosen, Stage.OUTPUT))
         pacing = replace(chosen.pacing, max_chars=chosen.max_chars)
         if messages is not None and prompt is None:
             prompt = answered(messages)
-        prepares = bool(preparing) and prompt is not None
         bench = Bench(self._begun, resolve, self._judged, prompt, tenant, priority, prepares)
         return replace(pacing, mode="buffer") if buffer else pacing, bench
 

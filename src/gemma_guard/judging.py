@@ -129,11 +129,11 @@ async def judge(case: Case, panel: Panel) -> Outcome:
     return await _Hearing(panel, case, reading.prompt, deadline, gaps).outcome(reading)
 
 
-async def prepare(case: Case, panel: Panel) -> None:
-    """Let scorers read the prompt while there is nothing to judge yet; what fails is no matter."""
+async def prepare(case: Case, text: str, panel: Panel) -> None:
+    """Let scorers read what is there before it is a window; raises nothing of theirs."""
     deadline = time.monotonic() + case.route.deadline_s
     probes = {
-        ask.scorer: Probe("", ask.policies, case.stage, case.prompt, case.stream, case.tenant)
+        ask.scorer: Probe(text, ask.policies, case.stage, case.prompt, case.stream, case.tenant)
         for ask in panel.preparing(case.route, case.stage)
     }
     seats = panel.seats

@@ -123,10 +123,11 @@ class Preparing(Protocol):
     """A scorer that answers sooner about what it could read beforehand."""
 
     def prepare(self, probe: Probe, /, *, deadline: float) -> Coroutine[Any, Any, None]:
-        """Read of `probe` what questions to come share: its prompt; its text is empty.
+        """Read what questions to come will share with `probe`.
 
-        Scores are the same without, and every question goes first. It is cancelled when the first
-        one comes; whatever it raises is passed over.
+        That is its prompt, and of its text the whole sentences: there may be none yet. Scores are
+        the same without, and every question goes first. It is cancelled when there is more to read
+        or the first question comes; whatever it raises is passed over.
         """
 
 

@@ -95,13 +95,15 @@ def test_a_growing_text_costs_its_new_sentences_only(model: Model, read: list[in
     assert read == [4, 1, 1, 1, 1]
 
 
-def test_a_prompt_read_beforehand_costs_its_answers_nothing(model: Model, read: list[int]) -> None:
-    prompt, answer = "How is bread baked? Tell me all.", "Knead it. Then wait an hour, and bake it."
+def test_what_was_foreseen_costs_an_answer_nothing(model: Model, read: list[int]) -> None:
+    prompt = "How is bread baked at home? Tell me all of it."
+    begun = "Knead the dough well. Then wait for an hour. "
+    answer = f"{begun}Then bake it in the oven."
     model.forget()
     unprepared = model.answer(answer, prompt)
     model.forget()
     read.clear()
-    model.gist(prompt)
+    model.foresee("", prompt)
+    model.foresee(begun, prompt)
     assert model.answer(answer, prompt) == unprepared
-    assert model.answer(answer, prompt) == unprepared
-    assert [each for each in read if each] == [3, 3]  # two sentences each, and both together
+    assert read == [3, 2, 2]  # each sentence once; prompt and answer also as a whole

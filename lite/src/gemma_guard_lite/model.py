@@ -102,7 +102,7 @@ class Model:
     def answer(self, text: str, prompt: str | None, *, tick: Tick = _no_tick) -> Judgement:
         """Judge a text that answers, in the light of `prompt` where there is one."""
         reading = self.read(text, tick=tick)
-        asked = None if prompt is None else self.gist(prompt, tick=tick)
+        asked = None if prompt is None else self._reader.gist(prompt, before_each=tick)
         kind = "answer" if asked is None else "output"
         parts = _beside(self._raw(reading), self.complied(reading, asked))
         return self._judged(self._blends[kind].raw(parts), reading, kind)
@@ -127,9 +127,12 @@ class Model:
         """The spans of a text and what the encoder makes of them."""
         return self._reader.read(text, before_each=tick)
 
-    def gist(self, text: str, *, tick: Tick = _no_tick) -> Floats:
-        """The text as a whole; one that was read before need not be read again."""
-        return self._reader.gist(text, before_each=tick)
+    def foresee(self, text: str, prompt: str | None, *, tick: Tick = _no_tick) -> None:
+        """Read what judging an answer to `prompt` that begins with `text` will need."""
+        if prompt is not None:
+            self._reader.gist(prompt, before_each=tick)
+        if text:
+            self._reader.foresee(text, before_each=tick)
 
     def _raw(self, reading: Reading) -> Floats:
         return self._blends["input"].raw(self.parts(reading))

@@ -23,6 +23,8 @@ Floats = NDArray[np.float32]
 MOST_WINDOWS = 2_048
 _CACHED = 16 * 1024**2
 _PAIR = 2
+_GIST = b"\xff\xff"
+"""Begins the key of what a text is as a whole: no word piece has that number."""
 
 
 def _nothing() -> None:
@@ -77,7 +79,7 @@ class Reader:
 
     def gist(self, text: str, *, before_each: Callable[[], None] = _nothing) -> Floats:
         """The features of the text as a whole; those of one read before are kept a while too."""
-        key = self.cache.key(b"gist" + text.encode("utf-8", "surrogatepass"))
+        key = self.cache.key(_GIST + text.encode("utf-8", "surrogatepass"))
         known = self.cache.get(key)
         if known is None:
             known = self.read(text, before_each=before_each).gist.copy()
@@ -87,18 +89,28 @@ class Reader:
     def read(self, text: str, *, before_each: Callable[[], None] = _nothing) -> Reading:
         """Every span of the text; `before_each` runs now and before each run, and may raise."""
         before_each()
+        judged, tokens, planned = self._planned(text)
+        read = self._features(tokens, planned, before_each)
+        return _reading(judged, tokens, planned, read)
+
+    def foresee(self, text: str, *, before_each: Callable[[], None] = _nothing) -> None:
+        """Read the sentences of a text that goes on: they stay what they are."""
+        _, tokens, planned = self._planned(text)
+        self._features(tokens, _apart(tokens, planned), before_each)
+
+    def _planned(self, text: str) -> tuple[Plain, Tokens, list[Range]]:
         judged = plain(text, self._known)
         tokens = Tokens.of(self._tokenizer.encode(judged.text, add_special_tokens=False))
         planned = units(judged.text, tokens.offsets)
         if len(planned) > MOST_WINDOWS:
             raise TooLong(f"{len(planned)} windows, and {MOST_WINDOWS} is the most it reads")
-        read = self._features([tokens.ids[start:end] for start, end in planned], before_each)
-        return _reading(judged, tokens, planned, read)
+        return judged, tokens, planned
 
     def _features(
-        self, sentences: Sequence[Sequence[int]], before_each: Callable[[], None]
+        self, tokens: Tokens, planned: Sequence[Range], before_each: Callable[[], None]
     ) -> list[Floats]:
         """One array per sentence; those read before are not read again."""
+        sentences = [tokens.ids[start:end] for start, end in planned]
         keys = [self.cache.key(array("H", sentence).tobytes()) for sentence in sentences]
         known = {key: rows for key in keys if (rows := self.cache.get(key)) is not None}
         new = {key: ids for key, ids in zip(keys, sentences, strict=True) if key not in known}
@@ -117,7 +129,7 @@ def _reading(
     whole = (0, len(tokens.ids))
     ranges = (_inside(unit, span) for unit in planned for span in spans(unit[1] - unit[0]))
     rows = {each: row for row, each in enumerate(ranges)}
-    apart = [unit for unit in planned if unit != whole] or planned
+    apart = _apart(tokens, planned)
     alone = [each for each in rows if each != whole]
     pairs = list(pairwise(apart)) if len(apart) > _PAIR else []
     found = [(whole,) if whole in rows else tuple(apart), *pairs, *((each,) for each in alone)]
@@ -131,6 +143,11 @@ def _reading(
         tuple(tuple(judged.text[slice(*inside[each])] for each in piece) for piece in found),
         tuple(judged.original(inside[piece[0]][0], inside[piece[-1]][1]) for piece in found),
     )
+
+
+def _apart(tokens: Tokens, planned: Sequence[Range]) -> Sequence[Range]:
+    """The sentences, without the whole text that may stand before them."""
+    return [unit for unit in planned if unit != (0, len(tokens.ids))] or planned
 
 
 def _inside(unit: Range, span: Range) -> Range:

@@ -90,7 +90,7 @@ class Lite:
         )
 
     async def prepare(self, probe: Probe, /, *, deadline: float) -> None:
-        """Read the prompt, so that judging an answer to it need not."""
+        """Read the prompt, and of the answer what there is, so that judging it need not."""
         batcher = self._batcher
         if batcher is not None and batcher.waiting[0] < _MANY:
             reading = partial(self._read, probe, deadline)
@@ -111,8 +111,7 @@ class Lite:
         return tuple(_score(policy, probe.stage, judgement) for policy in probe.policies)
 
     def _read(self, probe: Probe, deadline: float, model: Model) -> tuple[Score, ...]:
-        if probe.prompt is not None:
-            model.gist(probe.prompt, tick=lambda: self._check(deadline))
+        model.foresee(probe.text, probe.prompt, tick=lambda: self._check(deadline))
         return ()
 
     def _check(self, deadline: float) -> None:
