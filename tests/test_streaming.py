@@ -147,6 +147,28 @@ def test_an_opinion_is_acted_on_when_enough_windows_in_a_row_have_it() -> None:
     assert trials == [True, True, False]
 
 
+def test_an_opinion_counts_again_as_often_as_a_text_may_be_held_while_nothing_comes() -> None:
+    streaming = fed("word " * 6, replace(PACING, confirm=3))
+    trials = []
+    for now in range(3):
+        (window,) = streaming.windows(now)
+        trials.append(window.is_trial)
+        streaming.rule(window, Ruling(BLOCK))
+        assert window.text == "word " * 6
+        assert windows(streaming, now + 0.9) == []
+    assert trials == [True, True, False]
+    assert streaming.is_blocked
+
+
+def test_a_text_that_is_in_doubt_no_more_waits_for_nothing() -> None:
+    streaming = fed("word " * 6, replace(PACING, confirm=3))
+    for now, verdict in ((0, BLOCK), (1, VERDICT)):
+        (window,) = streaming.windows(now)
+        streaming.rule(window, Ruling(verdict, now * len(window.text)))
+    assert taken(streaming) == "word " * 6
+    assert streaming.wakes_at() == math.inf
+
+
 def test_an_opinion_on_the_whole_needs_no_other() -> None:
     streaming = fed("It is so. Yes", replace(PACING, confirm=9))
     streaming.end()

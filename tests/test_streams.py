@@ -291,6 +291,18 @@ async def test_what_is_to_be_confirmed_is_held_and_then_blocked() -> None:
         assert "pipe" not in text_of(each)
 
 
+async def test_a_source_that_falls_silent_does_not_keep_what_is_in_doubt_for_ever() -> None:
+    async def hesitates() -> AsyncIterator[str]:
+        yield "A pipe bomb. "
+        await asyncio.Event().wait()
+
+    scorer = Vague()
+    async with made(scorer, confirm=3, max_hold_ms=10) as guard, asyncio.timeout(10):
+        (piece,) = await pieces_of(guard.stream(hesitates()))
+    assert piece.verdict
+    assert piece.verdict.blocked
+
+
 @dataclass
 class Fickle(Fake):
     """Thinks of each text what chance says, and keeps what."""

@@ -20,7 +20,8 @@ class Pacing:
     `max_hold_chars` wait, or the oldest has waited for `max_hold_ms`. A judge may think worse of
     half an answer than of all of it: where it cannot point at what is wrong, a block or a redaction
     stands when as many windows in a row as `confirm` agree, or at the end. All of it is held
-    meanwhile. No text is read beyond `max_chars`: it is judged then, and refused.
+    meanwhile; while nothing comes, the same text counts again every `max_hold_ms`. No text is read
+    beyond `max_chars`: it is judged then, and refused.
     """
 
     mode: Mode = "window"

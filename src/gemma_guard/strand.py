@@ -157,7 +157,7 @@ class Strand:
 
     def wakes_at(self) -> float:
         """When a window is due though nothing comes; infinite if none will be."""
-        if not self.unjudged:
+        if not (self.unjudged or self._strikes):
             return math.inf
         return self._since + self._pacing.max_hold_ms / 1000
 
@@ -183,6 +183,7 @@ class Strand:
         self._look_beyond(end)
         if window.is_trial and ruling.is_opinion:
             self._strikes += 1
+            self._since = self._asked  # what is in doubt does not wait for the source to go on
             return
         self._strikes = 0
         self.is_blocked = ruling.verdict.action is Action.BLOCK
@@ -198,11 +199,7 @@ class Strand:
         if self._is_settled or self.is_blocked:
             return None
         unjudged = self.unjudged
-        if (
-            self._has_ended
-            or unjudged >= self._pacing.max_hold_chars
-            or (unjudged and now >= self.wakes_at())
-        ):
+        if self._has_ended or unjudged >= self._pacing.max_hold_chars or now >= self.wakes_at():
             return self._length
         if unjudged < self._pacing.window_chars or not self._may_end:
             return None
