@@ -332,6 +332,7 @@ def harm_blocked(scorer: Scorer, **pacing: Any) -> Guard:
 
 async def wavers(run: Run, judge: Fickle, confirm: int) -> None:
     pacing = {"window_chars": 1 + run.window // 9, "max_hold_chars": run.hold // 2 + 9}
+    pacing["max_hold_ms"] = 10**6  # silence counts as a window, and told has each text once
     async with harm_blocked(judge, mode=run.mode, confirm=confirm, **pacing) as guard:
         seen, blocked = "", False
         async for piece in guard.stream(Source(run.chunks, repeat(0.0005))):
