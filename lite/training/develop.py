@@ -9,6 +9,7 @@ import numpy as np
 from nets import Plan, Spans, margins, trained
 from sklearn.metrics import average_precision_score
 from sources import Row
+from templates import VOICES, voice_of
 
 FOLDS = (
     {"surge_toxicity", "aart", "self_instruct_human", "state_union", "xsafety_en"},
@@ -43,8 +44,10 @@ def source_weights(found: tuple[Row, ...]) -> np.ndarray:
 
 
 def fold_of(row: Row) -> int:
-    """The fold that leaves this row out: by its source; written ones by their template."""
+    """The fold that leaves this row out: by its source; written ones by voice or template."""
     source = row.source.split("+")[0]
+    if voice := voice_of(source):
+        return VOICES.index(voice)
     if source.startswith("written"):
         return hashlib.sha256(row.group.encode()).digest()[1] % len(FOLDS)
     return next(number for number, fold in enumerate(FOLDS) if source in fold)

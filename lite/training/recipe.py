@@ -40,6 +40,7 @@ from parts import export_encoder, export_words
 from replies import SAID
 from sklearn.metrics import average_precision_score
 from table import Table, held, labels, table
+from templates import VOICES, voice_of
 
 PLAN = Plan(epochs=8, hidden=256, dropout=0.5, decay=0.05)
 HALF = 0.5
@@ -131,7 +132,21 @@ def developed(rows: Table, parts: list[np.ndarray], marks: np.ndarray, inputs: B
     }
     areas = {name: round(area(harmful, margin), 4) for name, margin in candidates.items()}
     print(areas, np.round(inputs.weights, 2).tolist(), np.round(inputs.bias, 2), flush=True)
-    return {"development": {"rows": len(kept), "harmful": int(harmful.sum()), "areas": areas}}
+    told = {"rows": len(kept), "harmful": int(harmful.sum()), "areas": areas}
+    return {"development": told | {"voices": _voices(rows, parts, marks, inputs)}}
+
+
+def _voices(
+    rows: Table, parts: list[np.ndarray], marks: np.ndarray, inputs: Blend
+) -> dict[str, float]:
+    """AU-PRC of any harm in each voice, by nets that never read it."""
+    voices = np.array([voice_of(row.source) for row in rows.asked])
+    found = {}
+    for voice in VOICES:
+        kept = np.flatnonzero(voices == voice)
+        judged = np.array([pooled(inputs.raw(parts[row])).max() for row in kept])
+        found[voice] = round(area(marks[kept, ANY] > HALF, judged), 4)
+    return found
 
 
 def fit_final(rows: Table, spans: Spans, marks: np.ndarray, weight: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from lookalikes import lookalikes
 from replies import replies
 from rewrites import rewritten
 from sources import Row, is_held, rows
-from templates import template_rows
+from templates import VOICES, template_rows
 
 HERE = Path(__file__).parent
 PER_TEMPLATE = 14
@@ -38,6 +38,8 @@ def table(folder: Path) -> Table:
     written += template_rows(
         HERE / "passages.txt", per_template=PER_TEMPLATE, slots_of=HERE / "templates.txt"
     )
+    for voice in VOICES:
+        written += template_rows(HERE / "voices" / f"{voice}.txt", per_template=1)
     asked = [row for row in (*found, *written) if row.answer is None]
     made = rewritten([row for row in asked if not is_held(row)])
     replied = template_rows(

@@ -10,6 +10,8 @@ from sources import HEADS, SEED, Row
 
 _SLOT = re.compile(r"\{(\w+)\}")
 Slots = dict[str, list[str]]
+VOICES = ("fiction", "pasted", "private", "public")
+"""Texts written by different hands: each is left out with one of the folds."""
 
 
 def template_rows(path: Path, *, per_template: int, slots_of: Path | None = None) -> list[Row]:
@@ -51,3 +53,10 @@ def _parsed(lines: list[str]) -> tuple[Slots, list[tuple[str, str, tuple[float |
 def _filled(template: str, slots: Slots, draw: random.Random) -> str:
     text = _SLOT.sub(lambda slot: draw.choice(slots[slot[1]]), template)
     return text[0].upper() + text[1:]
+
+
+def voice_of(source: str) -> str | None:
+    """The voice that a row was written in, if in one; rewrites of it are nobody's."""
+    if "+" in source:
+        return None
+    return next((voice for voice in VOICES if source.startswith(f"written_{voice}_")), None)
