@@ -79,6 +79,7 @@ class GemmaGuard(CustomGuardrail):
                 event_hook=event_hook or [_PRE, _POST],
                 default_on=sdk.is_default(event_hook) if default_on is None else default_on,
             )
+            self._events = tuple(e for e in GuardrailEventHooks if self._event_hook_is_event_type(e))
             self.options = options.read(gemma_guard)
             self._polite_routes = frozenset(self.options.polite)
             self.guard = guard_of(self.options.path)
@@ -98,7 +99,7 @@ class GemmaGuard(CustomGuardrail):
     def should_run_guardrail(self, data: Any, event_type: GuardrailEventHooks) -> bool:
         """Also before the call where it is judged later: to refuse what cannot be judged then."""
         for event in _BEFORE if event_type is _PRE else (event_type,):
-            if self._runs_at(event) and super().should_run_guardrail(data, event):
+            if event in self._events and super().should_run_guardrail(data, event):
                 return True
         return False
 
@@ -155,7 +156,7 @@ class GemmaGuard(CustomGuardrail):
         self, kwargs: dict[str, Any], result: Any, call_type: str
     ) -> tuple[dict[str, Any], Any]:
         """Judge both sides of a call that is over, for the record only."""
-        if not self._runs_at(GuardrailEventHooks.logging_only):
+        if GuardrailEventHooks.logging_only not in self._events:
             return kwargs, result
         said = await afterwards.judged(self.guard, kwargs, result, call_type)
         return afterwards.logged(self, kwargs, said), result
@@ -246,19 +247,15 @@ class GemmaGuard(CustomGuardrail):
     @property
     def hooks(self) -> list[str]:
         """The modes it runs in."""
-        return [str(m.value) for m in selfcheck.MODES if self._runs_at(m)]
+        return [str(m.value) for m in selfcheck.MODES if m in self._events]
 
     def _is_of_sdk(self, data: dict[str, Any], event: GuardrailEventHooks) -> bool:
         """Whether no hook of a proxy sees this call, and it is to be judged."""
         return not data.get("proxy_server_request") and self.should_run_guardrail(data, event)
 
-    def _runs_at(self, event: GuardrailEventHooks) -> bool:
-        """Whether it is configured to; whether it should for a call is for LiteLLM to say."""
-        return bool(self._event_hook_is_event_type(event))
-
     def _judges_now(self, call_type: str) -> bool:
         """Before the call; also what LiteLLM asks no guardrail about during it."""
-        return self._runs_at(_PRE) or (call_type not in JUDGED_DURING and self._runs_at(_DURING))
+        return _PRE in self._events or (call_type not in JUDGED_DURING and _DURING in self._events)
 
     def _shape(self, data: dict[str, Any], call_type: str, key: Any) -> Shape | None:
         path = getattr(key, "request_route", None)
@@ -279,13 +276,19 @@ class GemmaGuard(CustomGuardrail):
         shape: Shape,
     ) -> list[Verdict]:
         """The verdicts, each entered into the log, if all of them let the call go on."""
-        verdicts = [verdict for verdict in said if isinstance(verdict, Verdict)]
+        verdicts: list[Verdict] = []
+        refusals: list[Refused] = []
+        for one in said:
+            if isinstance(one, Verdict):
+                verdicts.append(one)
+            else:
+                refusals.append(one)
         may_wait = event is _PRE and _goes_on_as_it_came(verdicts, data, shape)
         enter = evidence.enter_soon if may_wait else evidence.enter
         for verdict in verdicts:
             enter(verdict, self, data, event)
-        refusals = [answer for answer in said if isinstance(answer, Refused)]
-        refusals += [blocked(verdict) for verdict in verdicts if verdict.blocked]
+            if verdict.blocked:
+                refusals.append(blocked(verdict))
         if not refusals:
             return verdicts
         refused = refusals[0]
@@ -316,7 +319,7 @@ async def _all(asking: Sequence[Awaitable[T]]) -> Sequence[T]:
 
 def _goes_on_as_it_came(verdicts: Sequence[Verdict], data: Mapping[str, Any], shape: Shape) -> bool:
     """Whether a proxy sends this request on unchanged, and nothing in it needs a copy."""
-    acts = any(verdict.action >= Action.REDACT for verdict in verdicts)
+    acts = max([verdict.action for verdict in verdicts], default=Action.ALLOW) >= Action.REDACT
     return bool(data.get("proxy_server_request")) and shape not in REPLAYED and not acts
 
 

@@ -21,7 +21,7 @@ def nowhere(answer: Any, index: int, redacted: Message) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shape:
     """One endpoint's form of a conversation.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+_MAPPINGS = (dict, Mapping)  # most are dictionaries, and the second alone takes longer
+_LISTS = (list, tuple)
 _NO_TEXT = frozenset({"id", "index", "native_finish_reason", "role", "signature", "type"})
 
 # what of a request's body reaches no model as text, or is judged elsewhere
@@ -44,12 +46,12 @@ def texts(tree: Any, *, keys: bool = False) -> Iterator[str]:
     """
     if isinstance(tree, str):
         yield tree
-    elif isinstance(tree, Mapping):
+    elif isinstance(tree, _MAPPINGS):
         for key, branch in tree.items():
             if keys:
                 yield str(key)
             if key not in _NO_TEXT:
                 yield from texts(branch, keys=keys)
-    elif isinstance(tree, list | tuple):
+    elif isinstance(tree, _LISTS):
         for branch in tree:
             yield from texts(branch, keys=keys)
