@@ -18,6 +18,8 @@ from gemma_guard.verdict import Gap, Place, Stage
 Message: TypeAlias = Mapping[str, Any]
 Scope: TypeAlias = Literal["all", "new"]
 
+MAPPINGS = (dict, Mapping)  # most are dictionaries, and the second alone takes longer
+LISTS = (list, tuple)
 _SYSTEM = frozenset({"system", "developer"})
 _TURNS = frozenset({"user", "assistant"})
 _ROLES = _SYSTEM | _TURNS | {"tool", "function"}
@@ -245,9 +247,9 @@ def _joined(parts: Sequence[Passage], role: str) -> Passage:
 
 def _roles(messages: Sequence[Message]) -> list[str]:
     """Who speaks in each of `messages`; raises `UsageError` for what are no messages."""
-    if not isinstance(messages, list | tuple):
+    if not isinstance(messages, LISTS):
         raise UsageError(f"messages: a list of messages is needed, got {type(messages).__name__}")
-    roles = [_role(m) if isinstance(m, Mapping) else "" for m in messages]
+    roles = [_role(m) if isinstance(m, MAPPINGS) else "" for m in messages]
     if "" in roles:
         raise UsageError(f"messages[{roles.index('')}]: a mapping with a role is needed")
     return roles

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from gemma_guard.conversation import Message, Passage, Reading, read
+from gemma_guard.conversation import LISTS, MAPPINGS, Message, Passage, Reading, read
 from gemma_guard.decision import (
     Answers,
     Decided,
@@ -41,8 +42,8 @@ from gemma_guard.verdict import (
 Source: TypeAlias = str | Sequence[Message]
 
 _UNTOUCHED = Redacted()
+_HELD_FROM, _NOWHERE = attrgetter("hold_from"), frozenset({None})
 _LONG_CHARS = 50_000  # some milliseconds of hashing and searching
-_MAPPINGS = (dict, Mapping)  # of what is a dictionary, as most are, the second alone takes longer
 
 
 def source_of(text: str | None, messages: Sequence[Message] | None) -> Source:
@@ -62,10 +63,13 @@ def is_long(source: Source) -> bool:
     """Whether judging it would hold an event loop for long."""
     if isinstance(source, str):
         return len(source) > _LONG_CHARS
-    if not isinstance(source, list | tuple):  # `read` says what is wrong with it
+    if not isinstance(source, LISTS):  # `read` says what is wrong with it
         return False
-    contents = [m.get("content") for m in source if isinstance(m, _MAPPINGS)]
-    return sum([len(text) for text in contents if type(text) is str]) > _LONG_CHARS
+    chars = 0
+    for message in source:
+        content = message.get("content") if isinstance(message, MAPPINGS) else None
+        chars += len(content) if type(content) is str else 0
+    return chars > _LONG_CHARS
 
 
 class Outcome(NamedTuple):  # as Case, one per check: a dataclass takes three times as long
@@ -149,12 +153,14 @@ class _Hearing:
         """What becomes of the passages of `reading`."""
         answers = await self._answers(reading.passages)
         decided, made = self._decide(reading.passages, answers), _UNTOUCHED
-        if any(d.findings for d in decided):
+        findings = _findings(decided)
+        if findings:
             decided, made = await self._enforced(reading.passages, decided)
+            findings = _findings(decided)
         is_stream = self.case.stream is not None
         return Outcome(
             self._judged(reading.passages, decided, answers),
-            tuple([finding for d in decided for finding in d.findings]),
+            findings,
             tuple(dict.fromkeys(self.gaps)),  # a redacted text is asked about again
             made.edits,
             made.redactions,
@@ -200,14 +206,15 @@ class _Hearing:
     async def _said(
         self, ask: Ask, passages: Sequence[Passage], *, stream: str | None = None
     ) -> Sequence[Heard | None]:
-        policies, stage, exempted = ask.policies, self.case.stage, self.case.route.phrases()
-        forms = [forms_of(p.text, exempted) for p in passages]
+        case, route = self.case, self.case.route
+        exempted = route.phrases() if route.exemptions else ()
+        forms = [forms_of(passage.text, exempted) for passage in passages]
         probes = [
-            Probe(text, policies, stage, self.prompt, stream, self.case.tenant)
+            Probe(text, ask.policies, case.stage, self.prompt, stream, case.tenant)
             for passage, form in zip(passages, forms, strict=True)
             for text in (form.texts if form else (passage.text,))
         ]
-        until = self._deadline_of(ask)
+        until = self.deadline if route.fallback is None else self._deadline_of(ask)
         answer = await self._ask(ask.scorer, probes, until)
         if not isinstance(answer, Silence):
             return heard_of(forms, answer)
@@ -217,13 +224,15 @@ class _Hearing:
             return [None] * len(passages)
         return [heard._replace(instead=True) for heard in heard_of(forms, instead)]
 
-    async def _ask(self, scorer: str, probes: Sequence[Probe], deadline: float) -> Answer:
+    def _ask(
+        self, scorer: str, probes: Sequence[Probe], deadline: float
+    ) -> Coroutine[Any, Any, Answer]:
         tenant, priority = self.case.tenant, self.case.priority
-        return await self.panel.ask(scorer, probes, deadline, tenant=tenant, priority=priority)
+        return self.panel.ask(scorer, probes, deadline, tenant=tenant, priority=priority)
 
     def _deadline_of(self, ask: Ask) -> float:
         """Half of the time left is kept for a fallback: a judge that hangs would use up all."""
-        if self.case.route.fallback is None or ask.policies[0].patterns:
+        if ask.policies[0].patterns:
             return self.deadline
         return (time.monotonic() + self.deadline) / 2
 
@@ -363,13 +372,19 @@ class _Rescored:
         return self._found.get((place, policy), 0.0)
 
 
+def _findings(decided: Sequence[Decided]) -> tuple[Finding, ...]:
+    return tuple([finding for each in decided for finding in each.findings])
+
+
 def _scores(answers: Answers) -> tuple[Score, ...]:
     """What is kept of what was said; where a stream is held is over once that was decided."""
     if len(answers) == 1 and answers[0]:
-        said: Iterable[Score] = answers[0].scores
+        said: Sequence[Score] = answers[0].scores
     else:
         said = [score for heard in answers if heard for score in heard.scores]
-    return tuple([s if s.hold_from is None else replace(s, hold_from=None) for s in said])
+    if _NOWHERE.issuperset(map(_HELD_FROM, said)):
+        return tuple(said)
+    return tuple([replace(score, hold_from=None) for score in said])
 
 
 def _gaps(

@@ -10,7 +10,7 @@ from gemma_guard.decision import gap_action, worst
 from gemma_guard.judging import Case, Outcome
 from gemma_guard.records import Sink, logger
 from gemma_guard.service import Service
-from gemma_guard.verdict import Action, Verdict, rewritten
+from gemma_guard.verdict import Action, Score, Verdict, rewritten
 
 
 def new_id() -> str:
@@ -31,9 +31,12 @@ def verdict_on(
 
     `began` is in seconds of `time.perf_counter()`.
     """
-    actions = [passage.action for passage in outcome.passages]
-    actions += [gap_action(gap, case.route) for gap in outcome.gaps]
-    action = max(actions, default=Action.ALLOW)
+    action, scores = Action.ALLOW, list[Score]()
+    for passage in outcome.passages:
+        action = max(action, passage.action)
+        scores += passage.scores
+    for gap in outcome.gaps:
+        action = max(action, gap_action(gap, case.route))
     return Verdict(
         id=decision or new_id(),
         action=action,
@@ -42,7 +45,7 @@ def verdict_on(
         fingerprint=service.fingerprint,
         refusal=case.route.refusal,
         ms=(time.perf_counter() - began) * 1000,
-        scores=worst([score for passage in outcome.passages for score in passage.scores]),
+        scores=worst(scores),
         gaps=outcome.gaps,
         findings=outcome.findings,
         passages=outcome.passages,

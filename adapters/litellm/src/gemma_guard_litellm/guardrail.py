@@ -79,7 +79,7 @@ class GemmaGuard(CustomGuardrail):
                 event_hook=event_hook or [_PRE, _POST],
                 default_on=sdk.is_default(event_hook) if default_on is None else default_on,
             )
-            self._events = tuple(e for e in GuardrailEventHooks if self._event_hook_is_event_type(e))
+            self._events = tuple(filter(self._event_hook_is_event_type, GuardrailEventHooks))
             self.options = options.read(gemma_guard)
             self._polite_routes = frozenset(self.options.polite)
             self.guard = guard_of(self.options.path)
