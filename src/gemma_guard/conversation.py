@@ -188,7 +188,7 @@ def _input(
     system: bool,
     scope: Scope,
 ) -> Reading:
-    newest = _start_of_newest(roles)
+    newest = _start_of_newest(roles) if "assistant" in roles else 0
     found: list[Found] = []
     for index, (message, role) in enumerate(zip(messages, roles, strict=True)):
         is_newest = index >= newest
@@ -219,6 +219,8 @@ def _skipped(part: Found) -> Gap:
 
 
 def _reading(found: Sequence[Found], prompt: str | None) -> Reading:
+    if len(found) == 1 and type(found[0]) is Passage:
+        return Reading((found[0],), (), prompt)
     passages = [part for part in found if type(part) is Passage]
     gaps = () if len(passages) == len(found) else tuple(p for p in found if isinstance(p, Gap))
     joined = _joined_turns(passages) if len(passages) > 1 else ()
@@ -249,9 +251,12 @@ def _roles(messages: Sequence[Message]) -> list[str]:
     """Who speaks in each of `messages`; raises `UsageError` for what are no messages."""
     if not isinstance(messages, LISTS):
         raise UsageError(f"messages: a list of messages is needed, got {type(messages).__name__}")
-    roles = [_role(m) if isinstance(m, MAPPINGS) else "" for m in messages]
-    if "" in roles:
-        raise UsageError(f"messages[{roles.index('')}]: a mapping with a role is needed")
+    roles = []
+    for number, message in enumerate(messages):
+        role = _role(message) if isinstance(message, MAPPINGS) else ""
+        if not role:
+            raise UsageError(f"messages[{number}]: a mapping with a role is needed")
+        roles.append(role)
     return roles
 
 

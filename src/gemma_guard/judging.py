@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -42,6 +44,7 @@ from gemma_guard.verdict import (
 Source: TypeAlias = str | Sequence[Message]
 
 _UNTOUCHED = Redacted()
+_FINDINGS = attrgetter("findings")
 _HELD_FROM, _NOWHERE = attrgetter("hold_from"), frozenset({None})
 _LONG_CHARS = 50_000  # some milliseconds of hashing and searching
 
@@ -180,7 +183,7 @@ class _Hearing:
 
     def _decide(self, passages: Sequence[Passage], answers: Sequence[Answers]) -> list[Decided]:
         route, stage = self.case.route, self.case.stage
-        return [decide(route, stage, a, p) for p, a in zip(passages, answers, strict=True)]
+        return list(map(partial(decide, route, stage), answers, passages))
 
     def _judged(
         self, passages: Sequence[Passage], decided: Sequence[Decided], answers: Sequence[Answers]
@@ -197,10 +200,9 @@ class _Hearing:
         """One row per passage, in it what each scorer of the plan said."""
         if not passages:
             return []
-        said = [
-            await self._said(ask, passages, stream=self.case.stream)
-            for ask in self.case.route.plans[self.case.stage].asks
-        ]
+        stream, said = self.case.stream, []
+        for ask in self.case.route.plans[self.case.stage].asks:
+            said.append(await self._said(ask, passages, stream=stream))  # noqa: PERF401
         return list(zip(*said, strict=True))
 
     async def _said(
@@ -208,12 +210,12 @@ class _Hearing:
     ) -> Sequence[Heard | None]:
         case, route = self.case, self.case.route
         exempted = route.phrases() if route.exemptions else ()
-        forms = [forms_of(passage.text, exempted) for passage in passages]
-        probes = [
-            Probe(text, ask.policies, case.stage, self.prompt, stream, case.tenant)
-            for passage, form in zip(passages, forms, strict=True)
-            for text in (form.texts if form else (passage.text,))
-        ]
+        about = ask.policies, case.stage, self.prompt, stream, case.tenant
+        forms, probes = [], []
+        for passage in passages:
+            form = forms_of(passage.text, exempted)
+            forms.append(form)
+            probes += [Probe(text, *about) for text in (form.texts if form else (passage.text,))]
         until = self.deadline if route.fallback is None else self._deadline_of(ask)
         answer = await self._ask(ask.scorer, probes, until)
         if not isinstance(answer, Silence):
@@ -373,7 +375,7 @@ class _Rescored:
 
 
 def _findings(decided: Sequence[Decided]) -> tuple[Finding, ...]:
-    return tuple([finding for each in decided for finding in each.findings])
+    return tuple(chain.from_iterable(map(_FINDINGS, decided)))
 
 
 def _scores(answers: Answers) -> tuple[Score, ...]:
