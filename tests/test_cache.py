@@ -380,7 +380,7 @@ async def test_what_is_answered_between_looking_and_asking_is_not_asked_again() 
     def answered_at_the_third_look() -> float:
         looks.append(clock.now)
         if len(looks) == 3:
-            [keys] = cache._keys.of([probe], "judge-1", "")  # noqa: SLF001
+            keys = cache._keys.of(probe, "judge-1", "")  # noqa: SLF001
             for key, score in zip(keys, answer(probe), strict=True):
                 cache._store.put(key, score, now=clock.now)  # noqa: SLF001
         return clock.now

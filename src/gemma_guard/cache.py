@@ -163,6 +163,23 @@ class ScoreCache:
         with self._lock:
             return self._store.counts
 
+    def known(
+        self,
+        text: str,
+        policies: tuple[Policy, ...],
+        stage: Stage,
+        prompt: str | None,
+        *,
+        fingerprint: str,
+        tenant: str,
+    ) -> Scores | None:
+        """The scores of one text, if all are held; nobody is asked."""
+        row = self._keys.row(text, policies, stage, prompt, fingerprint, tenant)
+        now = self._clock()
+        with self._lock:
+            held = self._store.rows((row,), now=now)
+        return held[0] if held else None
+
     async def scores(
         self,
         probes: Sequence[Probe],
@@ -180,7 +197,8 @@ class ScoreCache:
         other's. Raises what `ask` raises, and `ScoringFailed` where the
         answer does not fit the probes.
         """
-        keys, now = self._keys.of(probes, fingerprint, tenant), self._clock()
+        keys = [self._keys.of(probe, fingerprint, tenant) for probe in probes]
+        now = self._clock()
         with self._lock:
             held = self._store.rows(keys, now=now)
         if held is not None:
@@ -309,19 +327,27 @@ class _Keys:
         self._policies: dict[int, tuple[Policy, Key]] = {}
         self._read: dict[int, tuple[tuple[Policy, ...], list[Key]]] = {}
 
-    def of(self, probes: Iterable[Probe], fingerprint: str, tenant: str) -> list[list[Key]]:
-        """One key per policy of each. The hint that a text continues another has no part."""
-        rows = []
-        for probe in probes:
-            prompt, policies = probe.prompt, probe.policies
-            about = fingerprint, tenant, probe.stage, prompt is None
-            hashing = (self._begun.get(about) or self._begin(about)).copy()
-            if prompt is not None:
-                hashing.update(_framed(prompt))
-            hashing.update(probe.text.encode("utf-8", "surrogatepass"))
-            _, read = self._read.get(id(policies)) or self._of_policies(policies)
-            rows.append([*map(hashing.digest().__add__, read)])
-        return rows
+    def of(self, probe: Probe, fingerprint: str, tenant: str) -> list[Key]:
+        """One key per policy of `probe`. The hint that a text continues another has no part."""
+        return self.row(probe.text, probe.policies, probe.stage, probe.prompt, fingerprint, tenant)
+
+    def row(
+        self,
+        text: str,
+        policies: tuple[Policy, ...],
+        stage: Stage,
+        prompt: str | None,
+        fingerprint: str,
+        tenant: str,
+    ) -> list[Key]:
+        """The same for what a probe is made of."""
+        about = fingerprint, tenant, stage, prompt is None
+        hashing = (self._begun.get(about) or self._begin(about)).copy()
+        if prompt is not None:
+            hashing.update(_framed(prompt))
+        hashing.update(text.encode("utf-8", "surrogatepass"))
+        _, read = self._read.get(id(policies)) or self._of_policies(policies)
+        return [*map(hashing.digest().__add__, read)]
 
     def _begin(self, about: tuple[str, str, Stage, bool]) -> hashlib.blake2b:
         begun = self._hash(b"".join(_framed(str(part)) for part in about))

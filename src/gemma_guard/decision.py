@@ -241,7 +241,7 @@ def gap_action(gap: Gap, route: Route) -> Action:
 def refusals(reading: Reading, *, max_chars: int) -> list[Gap]:
     """What the request brings that no judge can judge: too much text, or text that is none."""
     passages, prompt = reading.passages, reading.prompt or ""
-    if not (prompt.isascii() or _encodes(prompt)):
+    if not encodes(prompt):
         return [Gap(Cause.UNDECODABLE, reason="half a surrogate pair in the prompt")]
     if len(passages) > MAX_TEXTS:
         return [Gap(Cause.TOO_LONG, reason=f"{len(passages):,} texts; at most {MAX_TEXTS:,}")]
@@ -249,7 +249,7 @@ def refusals(reading: Reading, *, max_chars: int) -> list[Gap]:
     for passage in passages:
         text = passage.text
         total += len(text)
-        if total <= max_chars and not (text.isascii() or _encodes(text)):
+        if total <= max_chars and not encodes(text):
             gap = Gap(Cause.UNDECODABLE, passage.place, reason="half a surrogate pair")
             undecodable.append(gap)
     if total > max_chars:
@@ -257,9 +257,9 @@ def refusals(reading: Reading, *, max_chars: int) -> list[Gap]:
     return undecodable
 
 
-def _encodes(text: str) -> bool:
+def encodes(text: str) -> bool:
+    """Whether it is text, and no half of a surrogate pair is in it."""
     try:
-        text.encode()
+        return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
         return False
-    return True

@@ -37,6 +37,7 @@ from gemma_guard.records import Sink, logger
 from gemma_guard.route import DEFAULT, Fields, Lookup, Route, Routes, Rule
 from gemma_guard.scorer import Priority, Scorer
 from gemma_guard.service import Service, cache_of, close, make, same_sinks, sinks_of
+from gemma_guard.settled import settled
 from gemma_guard.streaming import Piece, Release, Said, as_it_is, one_text
 from gemma_guard.upkeep import Chores, Upkeeping, is_wanted, tell_unkept
 from gemma_guard.verdict import Stage, Verdict
@@ -136,7 +137,7 @@ class Guard(Copied):
             if tighten:
                 chosen = service.tightened(chosen, tighten)
             case = Case(source, chosen, stage, prompt, tenant, priority=priority)
-            outcome = await self._judged(case, service)
+            outcome = settled(case, service.panel) or await self._judged(case, service)
             verdict = verdict_on(outcome, case, service, alone=text, began=began)
             record(verdict, service.sinks)
         return verdict

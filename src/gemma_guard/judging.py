@@ -379,13 +379,15 @@ def _findings(decided: Sequence[Decided]) -> tuple[Finding, ...]:
 
 
 def _scores(answers: Answers) -> tuple[Score, ...]:
-    """What is kept of what was said; where a stream is held is over once that was decided."""
     if len(answers) == 1 and answers[0]:
-        said: Sequence[Score] = answers[0].scores
-    else:
-        said = [score for heard in answers if heard for score in heard.scores]
+        return kept(answers[0].scores)
+    return kept(tuple([score for heard in answers if heard for score in heard.scores]))
+
+
+def kept(said: tuple[Score, ...]) -> tuple[Score, ...]:
+    """What is kept of what was said; where a stream is held is over once that was decided."""
     if _NOWHERE.issuperset(map(_HELD_FROM, said)):
-        return tuple(said)
+        return said
     return tuple([replace(score, hold_from=None) for score in said])
 
 
