@@ -25,11 +25,11 @@ _OF_RESPONSE = frozenset(
 
 
 def asked(data: Mapping[str, Any]) -> list[shape.Message]:
-    """The request as messages to judge: first what lies beside its messages, such as tools."""
+    """The request's messages."""
     messages = data.get("messages")
     if not isinstance(messages, list):
         raise unsupported("invalid_messages", "messages: a list of messages is needed")
-    return [beside(data, ("messages",)), *messages]
+    return list(messages)
 
 
 def put_back(data: shape.Request, messages: Sequence[shape.Message]) -> None:
@@ -78,8 +78,8 @@ def _answer(choice: Choices, rest_of_response: Mapping[str, Any]) -> shape.Messa
 
 def _without_none(model: BaseModel) -> dict[str, Any]:
     """What `model` holds: where that is text alone, without the time that a dump takes."""
-    found = {}
-    for name, value in model:
+    found: dict[str, Any] = {}
+    for name, value in (*model.__dict__.items(), *(model.model_extra or {}).items()):
         if value is None:
             continue
         if type(value) is not str:
@@ -116,4 +116,4 @@ def _parts(known: Mapping[str, str], rest: Any, media: list[str]) -> list[dict[s
     ]
 
 
-CHAT = shape.Shape(asked, put_back, answered, rewrite)
+CHAT = shape.Shape(beside("messages"), asked, put_back, answered, rewrite)

@@ -111,7 +111,7 @@ class GemmaGuard(CustomGuardrail):
         shape = self._shape(data, call_type, user_api_key_dict)
         if shape is None or not self._judges_now(call_type):
             return data
-        messages = shape.asked(data)
+        messages = shape.request(data)
         call = Call(data, user_api_key_dict)
         (verdict,) = self._heard(
             [await ask(self.guard, messages, Stage.INPUT, call)], data, _PRE, shape
@@ -127,7 +127,7 @@ class GemmaGuard(CustomGuardrail):
         if shape is None:
             return
         call = Call(data, user_api_key_dict)
-        said = await ask(self.guard, shape.asked(data), Stage.INPUT, call)
+        said = await ask(self.guard, shape.request(data), Stage.INPUT, call)
         (verdict,) = self._heard([said], data, _DURING, shape)
         if verdict.action is Action.REDACT:
             raise undelivered(verdict)
@@ -142,7 +142,7 @@ class GemmaGuard(CustomGuardrail):
         answers = shape.answered(response)
         if not answers:
             return response
-        _, *asked = shape.asked(data)
+        asked = shape.asked(data)
         call = Call(data, user_api_key_dict)
         said = await _all(
             [ask(self.guard, [*asked, answer], Stage.OUTPUT, call) for answer in answers]
@@ -206,7 +206,7 @@ class GemmaGuard(CustomGuardrail):
     ) -> AsyncGenerator[Any, None]:
         """Let a stream go as it is judged, redacted where the guard says so."""
         shape = of_stream(getattr(user_api_key_dict, "request_route", None), request_data)
-        _, *asked = shape.asked(request_data)
+        asked = shape.asked(request_data)
         call = Call(request_data, user_api_key_dict)
 
         def over(verdict: Verdict) -> Exception | None:

@@ -122,7 +122,7 @@ class Guarded:
     async def _stream(
         self, name: str, chunks: Any, data: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
-        _, *asked = _shape(name).asked(data)
+        asked = _shape(name).asked(data)
         call = Call(data, _key(data))
         async with aclosing(
             guarded_stream(self._guard, chunks, asked, call, over=_over)
@@ -132,7 +132,7 @@ class Guarded:
 
     def _asked(self, shape: Shape, data: dict[str, Any]) -> list[Any]:
         """Judge the request, and write redactions into it; the messages as they go on."""
-        messages = shape.asked(data)
+        messages = shape.request(data)
         verdict = self._check(messages, Stage.INPUT, Call(data, _key(data)))
         beside, *redacted = verdict.apply(messages)
         if beside != messages[0]:

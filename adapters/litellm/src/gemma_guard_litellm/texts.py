@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _MAPPINGS = (dict, Mapping)  # most are dictionaries, and the second alone takes longer
@@ -27,16 +27,17 @@ _SPEAKING = (
 )
 
 
-def beside(data: Mapping[str, Any], judged: Collection[str]) -> dict[str, Any]:
-    """A message of every text in the request but those under the keys in `judged`."""
-    keys = [key for key in _body(data) if key not in _QUIET and key not in judged]
-    found = [text for key in keys for text in texts(data.get(key), keys=True)]
-    return {"role": "tool", "content": "\n".join(found)}
+def beside(*judged: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Makes a message of every text in a request but those under the keys in `judged`."""
+    passed_over = _QUIET.union(judged)
 
+    def found(data: Mapping[str, Any]) -> dict[str, Any]:
+        request = data.get("proxy_server_request") or {}
+        keys = [key for key in request.get("body") or _SPEAKING if key not in passed_over]
+        said = [text for key in keys for text in texts(data.get(key), keys=True)]
+        return {"role": "tool", "content": "\n".join(said)}
 
-def _body(data: Mapping[str, Any]) -> tuple[str, ...]:
-    request = data.get("proxy_server_request") or {}
-    return tuple(request.get("body") or _SPEAKING)
+    return found
 
 
 def texts(tree: Any, *, keys: bool = False) -> Iterator[str]:
