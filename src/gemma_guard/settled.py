@@ -33,7 +33,8 @@ def settled(case: Case, panel: Panel) -> Outcome | None:
         return None
     text, place, role = said
     prompt = prompt if case.prompt is None else case.prompt
-    if not _is_ordinary(text, prompt or "", max_chars=min(route.max_chars, _MOST_CHARS)):
+    whole = f"{prompt or ''}{text}"
+    if len(whole) > min(route.max_chars, _MOST_CHARS) or not encodes(whole) or plain(text):
         return None
     scores = panel.known(plan.asks[0], text, case.stage, prompt, case.tenant)
     if scores is None or any(map(ge, map(_VIOLATION, scores), plan.lowest)):
@@ -66,10 +67,3 @@ def _said(messages: Any, roles: tuple[str, ...]) -> list[_Said]:
         if content:
             found.append((content, (index, "content"), role))
     return found
-
-
-def _is_ordinary(text: str, prompt: str, *, max_chars: int) -> bool:
-    """Whether nothing of it is refused, and it is judged as written."""
-    if len(text) + len(prompt) > max_chars:
-        return False
-    return plain(text) is None and (text.isascii() or encodes(text)) and encodes(prompt)

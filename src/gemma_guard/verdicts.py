@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterable
 
 from gemma_guard.decision import gap_action, worst
@@ -12,10 +13,22 @@ from gemma_guard.records import Sink, logger
 from gemma_guard.service import Service
 from gemma_guard.verdict import Action, Score, Verdict, rewritten
 
+_LENGTH = 12
+_DRAWN = 256
+
+_names: deque[str] = deque()  # drawn together: a call of the system takes longer than the rest
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_names.clear)
+
 
 def new_id() -> str:
     """A name for a decision."""
-    return os.urandom(6).hex()
+    try:
+        return _names.pop()
+    except IndexError:
+        drawn = os.urandom(_DRAWN * _LENGTH // 2).hex()
+        _names.extend(drawn[at : at + _LENGTH] for at in range(0, len(drawn), _LENGTH))
+        return new_id()
 
 
 def verdict_on(

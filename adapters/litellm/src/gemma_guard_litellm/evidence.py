@@ -135,12 +135,16 @@ def catch_up(call: Any) -> None:
 
 def headers(data: Mapping[str, Any]) -> dict[str, str] | None:
     """The decisions made on this call so far, and the strictest of their actions."""
-    made = [entry["guardrail_response"] for entry in entries(data)]
-    if not made:
+    decisions, strictest = [], 0
+    for entry in entries(data):
+        made = entry["guardrail_response"]
+        decisions.append(made["decision"])
+        strictest = max(strictest, _ACTIONS.index(made["action"]))
+    if not decisions:
         return None
     return {
-        "x-gemma-guard-decisions": ",".join([one["decision"] for one in made]),
-        "x-gemma-guard-action": max([one["action"] for one in made], key=_ACTIONS.index),
+        "x-gemma-guard-decisions": ",".join(decisions),
+        "x-gemma-guard-action": _ACTIONS[strictest],
     }
 
 
@@ -148,7 +152,7 @@ def entries(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What was entered for this call, by any guardrail of ours."""
     for name in ("metadata", "litellm_metadata"):
         bucket = data.get(name)  # of a caller, so it may be anything
-        made = bucket.get(_KEY) if isinstance(bucket, Mapping) else None
+        made = bucket.get(_KEY) if isinstance(bucket, dict) else None
         for entry in made if isinstance(made, list) else ():
             if isinstance(entry, dict) and entry.get("guardrail_provider") == _PROVIDER:
                 yield entry

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn
 
 from litellm.exceptions import ModifyResponseException
 from litellm.integrations.custom_guardrail import CustomGuardrail
@@ -30,8 +30,6 @@ from gemma_guard_litellm.shape import Message, Shape
 from gemma_guard_litellm.shapes import JUDGED_DURING, REPLAYED, SPOKEN, of_answer, of_stream
 from gemma_guard_litellm.streamed import guarded
 from gemma_guard_litellm.support import shape_of
-
-T = TypeVar("T")
 
 _PRE, _DURING = GuardrailEventHooks.pre_call, GuardrailEventHooks.during_call
 _POST = GuardrailEventHooks.post_call
@@ -144,9 +142,8 @@ class GemmaGuard(CustomGuardrail):
             return response
         asked = shape.asked(data)
         call = Call(data, user_api_key_dict)
-        said = await _all(
-            [ask(self.guard, [*asked, answer], Stage.OUTPUT, call) for answer in answers]
-        )
+        asking = [ask(self.guard, [*asked, answer], Stage.OUTPUT, call) for answer in answers]
+        said = await asyncio.gather(*asking) if len(asking) > 1 else [await asking[0]]
         verdicts = self._heard(said, data, _POST, shape)
         for index, verdict in enumerate(verdicts):
             _rewrite(shape, response, index, verdict, [*asked, answers[index]])
@@ -177,8 +174,8 @@ class GemmaGuard(CustomGuardrail):
         """Be told that LiteLLM calls a model, or will not; report what no hook could judge."""
         del model, messages
         evidence.catch_up(kwargs.get("litellm_call_id"))
-        if not watch.is_proxy():
-            sdk.report(kwargs)
+        if sdk.is_synchronous(kwargs) and not watch.is_proxy():
+            sdk.report_once(kwargs["call_type"])
 
     async def async_pre_call_deployment_hook(
         self, kwargs: dict[str, Any], call_type: Any
@@ -310,11 +307,6 @@ class GemmaGuard(CustomGuardrail):
             request_data=data,
             guardrail_name=self.guardrail_name,
         )
-
-
-async def _all(asking: Sequence[Awaitable[T]]) -> Sequence[T]:
-    """Every answer; tasks are made only where there is more than one."""
-    return [await asking[0]] if len(asking) == 1 else await asyncio.gather(*asking)
 
 
 def _goes_on_as_it_came(verdicts: Sequence[Verdict], data: Mapping[str, Any], shape: Shape) -> bool:

@@ -71,15 +71,14 @@ def check_stream(guard: Guard, data: Mapping[str, Any], call: Call) -> None:
         )
 
 
-def report(data: Mapping[str, Any]) -> None:
-    """Say that a synchronous call goes to a model with nobody asked: LiteLLM lets none stop it."""
-    if data.get("call_type") in _SYNCHRONOUS and not _is_wrapped.get():
-        report_once(data["call_type"])
+def is_synchronous(data: Mapping[str, Any]) -> bool:
+    """Whether a call goes to a model with nobody asked: LiteLLM lets no callback stop it."""
+    return data.get("call_type") in _SYNCHRONOUS and not _is_wrapped.get()
 
 
 @cache
 def report_once(name: str) -> None:
-    """Say it of the function called `name`, once in a process."""
+    """Say so of the function called `name`, once in a process."""
     logger.error("litellm.%s() is judged by nobody: use guarded(litellm) or an async call", name)
 
 
