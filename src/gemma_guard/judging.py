@@ -379,8 +379,6 @@ def _findings(decided: Sequence[Decided]) -> tuple[Finding, ...]:
 
 
 def _scores(answers: Answers) -> tuple[Score, ...]:
-    if len(answers) == 1 and answers[0]:
-        return kept(answers[0].scores)
     return kept(tuple([score for heard in answers if heard for score in heard.scores]))
 
 

@@ -1,7 +1,7 @@
 """One text of which all is known and nothing found: settled at once, as `judge` would.
 
-A check goes through few of a gateway's functions and so finds the processor's caches cold: what it
-takes is the code that has to be fetched. This is a third of it.
+In a gateway a check finds the processor's caches cold: what it costs is the code that has to be
+fetched, and this is less of it.
 """
 
 from __future__ import annotations
