@@ -152,18 +152,20 @@ async def burst(
 
 async def ratios(ours: Proxy, native: Proxy) -> dict[str, dict[str, Any]]:
     """Of each kind of burst what a call took of both proxies, as rates and ratios."""
+    kinds, shuffled = [*BURSTS.items(), *STREAMS.items()], random.Random(0)  # noqa: S311
     connector = aiohttp.TCPConnector(keepalive_timeout=1)  # sooner than the server's
     async with aiohttp.ClientSession(connector=connector) as client:
         for proxy in (ours, native):
             await ready(proxy, client)
             for kind in WARMING:
                 await burst(proxy, client, *kind)
-        seen: dict[str, list[tuple[Burst, Burst]]] = {}
+        seen: dict[str, list[tuple[Burst, Burst]]] = {name: [] for name, _ in kinds}
         for number in range(ROUNDS):
-            for name, kind in {**BURSTS, **STREAMS}.items():
+            # in another order each time, or full collections of garbage fall on one kind of burst
+            for name, kind in shuffled.sample(kinds, k=len(kinds)):
                 order = (ours, native) if number % 2 else (native, ours)
                 bursts = {proxy: await burst(proxy, client, *kind) for proxy in order}
-                seen.setdefault(name, []).append((bursts[ours], bursts[native]))
+                seen[name].append((bursts[ours], bursts[native]))
     return {name: _figures(pairs) for name, pairs in seen.items()}
 
 
