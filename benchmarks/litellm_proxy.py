@@ -2,10 +2,11 @@
 
     python benchmarks/litellm_proxy.py
 
-Both proxies run at once, answer without a model, and are asked in turns; a ratio is of two bursts
-of the same round. A full collection of garbage stops a process of LiteLLM's size for half a second,
-so a burst is long enough to hold several. Prints the figures and writes them to
-results/litellm_proxy.json.
+Both proxies run at once, answer without a model, and are asked in turns, in many short bursts: what
+else the machine does falls on both. A full collection of garbage stops a process of LiteLLM's size
+for a third of a second, in one burst of several, so that single bursts say little: a ratio is of
+what all rounds took, and `interval` is where it lies in 95 % of the draws of as many of them.
+Prints the figures and writes them to results/litellm_proxy.json.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import secrets
 import socket
 import statistics
@@ -36,10 +38,11 @@ from litellm.types.guardrails import GuardrailEventHooks
 
 from gemma_guard import Stage
 
-ROUNDS = 7
+ROUNDS = 30
+DRAWS = 2000
 WORDS = "This answer is about forty words long, so that it comes in about as many pieces. " * 3
-BURSTS = {"1": (1, 200, False), "16": (16, 640, False), "64": (64, 960, False)}
-STREAMS = {"stream, 1": (1, 24, True), "stream, 16": (16, 96, True)}
+BURSTS = {"1": (1, 60, False), "16": (16, 160, False), "64": (64, 320, False)}
+STREAMS = {"stream, 1": (1, 8, True), "stream, 16": (16, 32, True)}
 WARMING = ((16, 128, False), (16, 48, True))
 GUARD = "routes: {default: {packs: [default], scorer: fake}}\n"
 NOOP = """
@@ -67,9 +70,10 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Burst:
-    calls_per_second: float
+    """What a call took, in milliseconds: until the next could be made, and of the processor."""
+
+    took_ms: float
     worked_ms: float
-    """Of the proxy's processor time, a call."""
 
 
 def files(folder: Path, guardrail: str) -> Path:
@@ -143,36 +147,51 @@ async def burst(
     began, worked = time.perf_counter(), proxy.worked_s()
     await asyncio.gather(*(caller() for _ in range(at_once)))
     took, worked = time.perf_counter() - began, proxy.worked_s() - worked
-    return Burst(calls / took, 1000 * worked / calls)
+    return Burst(1000 * took / calls, 1000 * worked / calls)
 
 
-async def ratios(ours: Proxy, native: Proxy) -> dict[str, dict[str, float]]:
-    """Of each kind of burst the medians of the rates and of their ratio."""
+async def ratios(ours: Proxy, native: Proxy) -> dict[str, dict[str, Any]]:
+    """Of each kind of burst what a call took of both proxies, as rates and ratios."""
+    kinds, shuffled = [*BURSTS.items(), *STREAMS.items()], random.Random(0)  # noqa: S311
     connector = aiohttp.TCPConnector(keepalive_timeout=1)  # sooner than the server's
     async with aiohttp.ClientSession(connector=connector) as client:
         for proxy in (ours, native):
             await ready(proxy, client)
             for kind in WARMING:
                 await burst(proxy, client, *kind)
-        seen: dict[str, list[tuple[Burst, Burst]]] = {}
+        seen: dict[str, list[tuple[Burst, Burst]]] = {name: [] for name, _ in kinds}
         for number in range(ROUNDS):
-            for name, kind in {**BURSTS, **STREAMS}.items():
+            # in another order each time, or full collections of garbage fall on one kind of burst
+            for name, kind in shuffled.sample(kinds, k=len(kinds)):
                 order = (ours, native) if number % 2 else (native, ours)
-                rates = {proxy: await burst(proxy, client, *kind) for proxy in order}
-                seen.setdefault(name, []).append((rates[ours], rates[native]))
-    return {name: _medians(pairs) for name, pairs in seen.items()}
+                bursts = {proxy: await burst(proxy, client, *kind) for proxy in order}
+                seen[name].append((bursts[ours], bursts[native]))
+    return {name: _figures(pairs) for name, pairs in seen.items()}
 
 
-def _medians(pairs: list[tuple[Burst, Burst]]) -> dict[str, float]:
-    rates = [(ours.calls_per_second, native.calls_per_second) for ours, native in pairs]
+def _figures(pairs: list[tuple[Burst, Burst]]) -> dict[str, Any]:
+    took = [(ours.took_ms, native.took_ms) for ours, native in pairs]
     worked = [(ours.worked_ms, native.worked_ms) for ours, native in pairs]
     return {
-        "calls_per_second": round(statistics.median(ours for ours, _ in rates), 1),
-        "native_no_op": round(statistics.median(native for _, native in rates), 1),
-        "ratio": round(statistics.median(ours / native for ours, native in rates), 3),
-        "processor_ms": round(statistics.median(ours for ours, _ in worked), 2),
-        "processor_ratio": round(statistics.median(ours / native for ours, native in worked), 3),
+        "calls_per_second": round(1000 / statistics.mean(ours for ours, _ in took), 1),
+        "native_no_op": round(1000 / statistics.mean(native for _, native in took), 1),
+        "ratio": round(1 / _ratio(took), 3),
+        "interval": [round(1 / each, 3) for each in reversed(_interval(took))],
+        "processor_ms": round(statistics.mean(ours for ours, _ in worked), 2),
+        "processor_ratio": round(_ratio(worked), 3),
+        "processor_interval": [round(each, 3) for each in _interval(worked)],
     }
+
+
+def _ratio(pairs: list[tuple[float, float]]) -> float:
+    return sum(ours for ours, _ in pairs) / sum(native for _, native in pairs)
+
+
+def _interval(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    """Where the ratio lies in 95 % of the draws of as many rounds, with replacement."""
+    draw = random.Random(0)  # noqa: S311  the same figures for the same rounds
+    drawn = sorted(_ratio(draw.choices(pairs, k=len(pairs))) for _ in range(DRAWS))
+    return drawn[DRAWS // 40], drawn[-DRAWS // 40]
 
 
 async def pre_call_us() -> dict[str, float]:

@@ -243,7 +243,7 @@ def test_the_least_recently_used_leave_first() -> None:
         store.put(key, Score("p", 0.1), now=0)
     store.get(b"1", now=0)
     store.put(b"4", Score("p", 0.4), now=0)
-    store.row((b"3",), now=0)
+    store.rows([(b"3",)], now=0)
     store.put(b"5", Score("p", 0.5), now=0)
 
     held = [key for key in (b"1", b"2", b"3", b"4", b"5") if store.peek(key, now=0)]
@@ -380,7 +380,8 @@ async def test_what_is_answered_between_looking_and_asking_is_not_asked_again() 
     def answered_at_the_third_look() -> float:
         looks.append(clock.now)
         if len(looks) == 3:
-            for key, score in zip(cache._keys.of(probe, "judge-1", ""), answer(probe), strict=True):  # noqa: SLF001
+            keys = cache._keys.of(probe, "judge-1", "")  # noqa: SLF001
+            for key, score in zip(keys, answer(probe), strict=True):
                 cache._store.put(key, score, now=clock.now)  # noqa: SLF001
         return clock.now
 

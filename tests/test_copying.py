@@ -141,3 +141,22 @@ def test_in_a_forked_process_nobody_waits_for_a_thread_that_is_not_there(guard: 
     process.kill()  # harmless once it has ended
     assert process.exitcode == 0
     assert verdicts.get()[1] == ("harassment",)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_names_its_decisions_otherwise(guard: Guard) -> None:
+    guard.check_sync("hello")
+    context = multiprocessing.get_context("fork")
+    there = context.SimpleQueue()
+    process = context.Process(target=lambda: there.put(_ids(guard)))
+    process.start()
+    process.join(30)
+    process.kill()  # harmless once it has ended
+
+    assert not _ids(guard) & there.get()
+
+
+def _ids(guard: Guard) -> set[str]:
+    found = {guard.check_sync("hello").id for _ in range(600)}
+    assert len(found) == 600
+    return found

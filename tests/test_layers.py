@@ -27,7 +27,7 @@ settings locating seat
 decision
 forms panel
 judging service
-health reasoning verdicts
+health reasoning settled verdicts
 upkeep bench copying
 guard
 scorers/* evaluate/*

@@ -77,17 +77,20 @@ class Store:
         self._hits += 1
         return held[0]
 
-    def row(self, keys: Sequence[Key], *, now: float) -> Scores | None:
+    def rows(self, keys: Sequence[Sequence[Key]], *, now: float) -> list[Scores] | None:
         """The scores of all `keys`, or None: most questions end here, so it is quick."""
         held, found = self._held, []
-        for key in keys:
-            one = held.get(key)
-            if one is None or one[1] <= now:
-                return None
-            held.move_to_end(key)
-            found.append(one[0])
-        self._hits += len(found)
-        return tuple(found)
+        for row in keys:
+            scores = []
+            for key in row:
+                one = held.get(key)
+                if one is None or one[1] <= now:
+                    return None
+                held.move_to_end(key)
+                scores.append(one[0])
+            found.append(tuple(scores))
+            self._hits += len(scores)
+        return found
 
     def peek(self, key: Key, *, now: float) -> Score | None:
         """The same without counting as use."""
@@ -160,6 +163,23 @@ class ScoreCache:
         with self._lock:
             return self._store.counts
 
+    def known(
+        self,
+        text: str,
+        policies: tuple[Policy, ...],
+        stage: Stage,
+        prompt: str | None,
+        *,
+        fingerprint: str,
+        tenant: str,
+    ) -> Scores | None:
+        """The scores of one text, if all are held; nobody is asked."""
+        row = self._keys.row(text, policies, stage, prompt, fingerprint, tenant)
+        now = self._clock()
+        with self._lock:
+            held = self._store.rows((row,), now=now)
+        return held[0] if held else None
+
     async def scores(
         self,
         probes: Sequence[Probe],
@@ -178,21 +198,15 @@ class ScoreCache:
         answer does not fit the probes.
         """
         keys = [self._keys.of(probe, fingerprint, tenant) for probe in probes]
-        if held := self._all_held(keys):
+        now = self._clock()
+        with self._lock:
+            held = self._store.rows(keys, now=now)
+        if held is not None:
             return held
         known: dict[Key, Score] = {}
         while missing := self._look(probes, keys, known):
             known |= await self._ask_or_wait(missing, ask, deadline)
         return [tuple([known[key] for key in row]) for row in keys]
-
-    def _all_held(self, keys: Sequence[Sequence[Key]]) -> list[Scores] | None:
-        now, rows = self._clock(), []
-        with self._lock:
-            for row in keys:
-                if (scores := self._store.row(row, now=now)) is None:
-                    return None
-                rows.append(scores)
-        return rows
 
     def _look(
         self, probes: Sequence[Probe], keys: Sequence[Sequence[Key]], known: dict[Key, Score]
@@ -311,21 +325,37 @@ class _Keys:
         self._begun: dict[tuple[str, str, Stage, bool], hashlib.blake2b] = {}
         # by identity, since hashing a policy costs more than the rest; holding it keeps its id
         self._policies: dict[int, tuple[Policy, Key]] = {}
+        self._read: dict[int, tuple[tuple[Policy, ...], list[Key]]] = {}
 
     def of(self, probe: Probe, fingerprint: str, tenant: str) -> list[Key]:
         """One key per policy of `probe`. The hint that a text continues another has no part."""
-        prompt = probe.prompt
-        about = fingerprint, tenant, probe.stage, prompt is None
+        return self.row(probe.text, probe.policies, probe.stage, probe.prompt, fingerprint, tenant)
+
+    def row(
+        self,
+        text: str,
+        policies: tuple[Policy, ...],
+        stage: Stage,
+        prompt: str | None,
+        fingerprint: str,
+        tenant: str,
+    ) -> list[Key]:
+        """The same for what a probe is made of."""
+        about = fingerprint, tenant, stage, prompt is None
         hashing = (self._begun.get(about) or self._begin(about)).copy()
         if prompt is not None:
             hashing.update(_framed(prompt))
-        hashing.update(probe.text.encode("utf-8", "surrogatepass"))
-        text = hashing.digest()
-        return [text + self._of_policy(policy) for policy in probe.policies]
+        hashing.update(text.encode("utf-8", "surrogatepass"))
+        _, read = self._read.get(id(policies)) or self._of_policies(policies)
+        return [*map(hashing.digest().__add__, read)]
 
     def _begin(self, about: tuple[str, str, Stage, bool]) -> hashlib.blake2b:
         begun = self._hash(b"".join(_framed(str(part)) for part in about))
         return _remember(self._begun, about, begun)
+
+    def _of_policies(self, policies: tuple[Policy, ...]) -> tuple[tuple[Policy, ...], list[Key]]:
+        read = policies, [self._of_policy(policy) for policy in policies]
+        return _remember(self._read, id(policies), read)
 
     def _of_policy(self, policy: Policy) -> Key:
         if remembered := self._policies.get(id(policy)):

@@ -18,6 +18,8 @@ from gemma_guard.verdict import Gap, Place, Stage
 Message: TypeAlias = Mapping[str, Any]
 Scope: TypeAlias = Literal["all", "new"]
 
+MAPPINGS = (dict, Mapping)  # most are dictionaries, and the second alone takes longer
+LISTS = (list, tuple)
 _SYSTEM = frozenset({"system", "developer"})
 _TURNS = frozenset({"user", "assistant"})
 _ROLES = _SYSTEM | _TURNS | {"tool", "function"}
@@ -186,7 +188,7 @@ def _input(
     system: bool,
     scope: Scope,
 ) -> Reading:
-    newest = _start_of_newest(roles)
+    newest = _start_of_newest(roles) if "assistant" in roles else 0
     found: list[Found] = []
     for index, (message, role) in enumerate(zip(messages, roles, strict=True)):
         is_newest = index >= newest
@@ -217,6 +219,8 @@ def _skipped(part: Found) -> Gap:
 
 
 def _reading(found: Sequence[Found], prompt: str | None) -> Reading:
+    if len(found) == 1 and type(found[0]) is Passage:
+        return Reading((found[0],), (), prompt)
     passages = [part for part in found if type(part) is Passage]
     gaps = () if len(passages) == len(found) else tuple(p for p in found if isinstance(p, Gap))
     joined = _joined_turns(passages) if len(passages) > 1 else ()
@@ -245,11 +249,14 @@ def _joined(parts: Sequence[Passage], role: str) -> Passage:
 
 def _roles(messages: Sequence[Message]) -> list[str]:
     """Who speaks in each of `messages`; raises `UsageError` for what are no messages."""
-    if not isinstance(messages, list | tuple):
+    if not isinstance(messages, LISTS):
         raise UsageError(f"messages: a list of messages is needed, got {type(messages).__name__}")
-    roles = [_role(m) if isinstance(m, Mapping) else "" for m in messages]
-    if "" in roles:
-        raise UsageError(f"messages[{roles.index('')}]: a mapping with a role is needed")
+    roles = []
+    for number, message in enumerate(messages):
+        role = _role(message) if isinstance(message, MAPPINGS) else ""
+        if not role:
+            raise UsageError(f"messages[{number}]: a mapping with a role is needed")
+        roles.append(role)
     return roles
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -167,6 +168,7 @@ def _said(about: Sequence[Exemption], text: str) -> Exemption:
     return next(there, phrases[0])
 
 
+_POLICY = attrgetter("policy")
 _POLICYS_OWN = frozenset({"word", "expression", ""})
 
 
@@ -212,8 +214,10 @@ def escalate(decided: Decided) -> Decided:
     return Decided(Action.BLOCK, findings)
 
 
-def worst(scores: Iterable[Score]) -> tuple[Score, ...]:
+def worst(scores: Sequence[Score]) -> tuple[Score, ...]:
     """The worst score of each policy, in order of their first appearance."""
+    if len(set(map(_POLICY, scores))) == len(scores):
+        return tuple(scores)
     found: dict[str, Score] = {}
     for score in scores:
         if score.violation > found.setdefault(score.policy, score).violation:
@@ -237,23 +241,25 @@ def gap_action(gap: Gap, route: Route) -> Action:
 def refusals(reading: Reading, *, max_chars: int) -> list[Gap]:
     """What the request brings that no judge can judge: too much text, or text that is none."""
     passages, prompt = reading.passages, reading.prompt or ""
-    if not (prompt.isascii() or _encodes(prompt)):
+    if not encodes(prompt):
         return [Gap(Cause.UNDECODABLE, reason="half a surrogate pair in the prompt")]
     if len(passages) > MAX_TEXTS:
         return [Gap(Cause.TOO_LONG, reason=f"{len(passages):,} texts; at most {MAX_TEXTS:,}")]
-    total = sum([len(passage.text) for passage in passages]) + len(prompt)
+    total, undecodable = len(prompt), []
+    for passage in passages:
+        text = passage.text
+        total += len(text)
+        if total <= max_chars and not encodes(text):
+            gap = Gap(Cause.UNDECODABLE, passage.place, reason="half a surrogate pair")
+            undecodable.append(gap)
     if total > max_chars:
         return [Gap(Cause.TOO_LONG, reason=f"{total:,} characters; max_chars is {max_chars:,}")]
-    return [
-        Gap(Cause.UNDECODABLE, passage.place, reason="half a surrogate pair")
-        for passage in passages
-        if not (passage.text.isascii() or _encodes(passage.text))
-    ]
+    return undecodable
 
 
-def _encodes(text: str) -> bool:
+def encodes(text: str) -> bool:
+    """Whether it is text, and no half of a surrogate pair is in it."""
     try:
-        text.encode()
+        return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
         return False
-    return True

@@ -44,7 +44,7 @@ def forms_of(text: str, exempted: Collection[Phrases] = ()) -> Forms | None:
 def heard_of(forms: Sequence[Forms | None], answer: Sequence[tuple[Score, ...]]) -> list[Heard]:
     """What was said of each text, from one row of scores for each of its forms, in order."""
     if len(answer) == len(forms):
-        return [Heard(scores) for scores in answer]
+        return list(map(Heard, answer))
     rows = iter(answer)
     return [
         _heard(form, [next(rows) for _ in form.texts]) if form else Heard(next(rows))

@@ -37,6 +37,7 @@ from gemma_guard.records import Sink, logger
 from gemma_guard.route import DEFAULT, Fields, Lookup, Route, Routes, Rule
 from gemma_guard.scorer import Priority, Scorer
 from gemma_guard.service import Service, cache_of, close, make, same_sinks, sinks_of
+from gemma_guard.settled import settled
 from gemma_guard.streaming import Piece, Release, Said, as_it_is, one_text
 from gemma_guard.upkeep import Chores, Upkeeping, is_wanted, tell_unkept
 from gemma_guard.verdict import Stage, Verdict
@@ -129,14 +130,14 @@ class Guard(Copied):
         call and `NotServing` after `aclose`.
         """
         began = time.perf_counter()
-        stage = _stage(stage)
+        stage = stage if type(stage) is Stage else _stage(stage)
         source = source_of(text, messages)
         with self._begun() as service:
             chosen = service.settings.routes.resolve(route, trusted=trusted, claimed=claimed)
             if tighten:
                 chosen = service.tightened(chosen, tighten)
             case = Case(source, chosen, stage, prompt, tenant, priority=priority)
-            outcome = await self._judged(case, service)
+            outcome = settled(case, service.panel) or await self._judged(case, service)
             verdict = verdict_on(outcome, case, service, alone=text, began=began)
             record(verdict, service.sinks)
         return verdict
@@ -347,7 +348,8 @@ class Guard(Copied):
 
     def _begun(self) -> Service:
         """The service in which a check has begun: one that is being replaced takes none."""
-        self._refuse_if_closed()
+        if self._closed:
+            self._refuse_if_closed()
         if not (self._is_told or self._is_open):
             self._is_told = True
             tell_unkept(self._service.settings)
@@ -384,8 +386,6 @@ class Guard(Copied):
 
 
 def _stage(stage: Stage | str) -> Stage:
-    if type(stage) is Stage:
-        return stage
     try:
         return Stage(stage)
     except ValueError:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from gemma_guard.conversation import Message, Passage, Reading, read
+from gemma_guard.conversation import LISTS, MAPPINGS, Message, Passage, Reading, read
 from gemma_guard.decision import (
     Answers,
     Decided,
@@ -42,8 +45,9 @@ from gemma_guard.verdict import (
 Source: TypeAlias = str | Sequence[Message]
 
 _UNTOUCHED = Redacted()
+_FINDINGS = attrgetter("findings")
+_HELD_FROM, _NOWHERE = attrgetter("hold_from"), frozenset({None})
 _LONG_CHARS = 50_000  # some milliseconds of hashing and searching
-_MAPPINGS = (dict, Mapping)  # of what is a dictionary, as most are, the second alone takes longer
 
 
 def source_of(text: str | None, messages: Sequence[Message] | None) -> Source:
@@ -63,10 +67,13 @@ def is_long(source: Source) -> bool:
     """Whether judging it would hold an event loop for long."""
     if isinstance(source, str):
         return len(source) > _LONG_CHARS
-    if not isinstance(source, list | tuple):  # `read` says what is wrong with it
+    if not isinstance(source, LISTS):  # `read` says what is wrong with it
         return False
-    contents = [m.get("content") for m in source if isinstance(m, _MAPPINGS)]
-    return sum([len(text) for text in contents if type(text) is str]) > _LONG_CHARS
+    chars = 0
+    for message in source:
+        content = message.get("content") if isinstance(message, MAPPINGS) else None
+        chars += len(content) if type(content) is str else 0
+    return chars > _LONG_CHARS
 
 
 class Outcome(NamedTuple):  # as Case, one per check: a dataclass takes three times as long
@@ -161,12 +168,14 @@ class _Hearing:
         """What becomes of the passages of `reading`."""
         answers = await self._answers(reading.passages)
         decided, made = self._decide(reading.passages, answers), _UNTOUCHED
-        if any(d.findings for d in decided):
+        findings = _findings(decided)
+        if findings:
             decided, made = await self._enforced(reading.passages, decided)
+            findings = _findings(decided)
         is_stream = self.case.stream is not None
         return Outcome(
             self._judged(reading.passages, decided, answers),
-            tuple([finding for d in decided for finding in d.findings]),
+            findings,
             tuple(dict.fromkeys(self.gaps)),  # a redacted text is asked about again
             made.edits,
             made.redactions,
@@ -186,7 +195,7 @@ class _Hearing:
 
     def _decide(self, passages: Sequence[Passage], answers: Sequence[Answers]) -> list[Decided]:
         route, stage = self.case.route, self.case.stage
-        return [decide(route, stage, a, p) for p, a in zip(passages, answers, strict=True)]
+        return list(map(partial(decide, route, stage), answers, passages))
 
     def _judged(
         self, passages: Sequence[Passage], decided: Sequence[Decided], answers: Sequence[Answers]
@@ -203,23 +212,23 @@ class _Hearing:
         """One row per passage, in it what each scorer of the plan said."""
         if not passages:
             return []
-        said = [
-            await self._said(ask, passages, stream=self.case.stream)
-            for ask in self.case.route.plans[self.case.stage].asks
-        ]
+        stream, said = self.case.stream, []
+        for ask in self.case.route.plans[self.case.stage].asks:
+            said.append(await self._said(ask, passages, stream=stream))  # noqa: PERF401
         return list(zip(*said, strict=True))
 
     async def _said(
         self, ask: Ask, passages: Sequence[Passage], *, stream: str | None = None
     ) -> Sequence[Heard | None]:
-        policies, stage, exempted = ask.policies, self.case.stage, self.case.route.phrases()
-        forms = [forms_of(p.text, exempted) for p in passages]
-        probes = [
-            Probe(text, policies, stage, self.prompt, stream, self.case.tenant)
-            for passage, form in zip(passages, forms, strict=True)
-            for text in (form.texts if form else (passage.text,))
-        ]
-        until = self._deadline_of(ask)
+        case, route = self.case, self.case.route
+        exempted = route.phrases() if route.exemptions else ()
+        about = ask.policies, case.stage, self.prompt, stream, case.tenant
+        forms, probes = [], []
+        for passage in passages:
+            form = forms_of(passage.text, exempted)
+            forms.append(form)
+            probes += [Probe(text, *about) for text in (form.texts if form else (passage.text,))]
+        until = self.deadline if route.fallback is None else self._deadline_of(ask)
         answer = await self._ask(ask.scorer, probes, until)
         if not isinstance(answer, Silence):
             return heard_of(forms, answer)
@@ -229,13 +238,15 @@ class _Hearing:
             return [None] * len(passages)
         return [heard._replace(instead=True) for heard in heard_of(forms, instead)]
 
-    async def _ask(self, scorer: str, probes: Sequence[Probe], deadline: float) -> Answer:
+    def _ask(
+        self, scorer: str, probes: Sequence[Probe], deadline: float
+    ) -> Coroutine[Any, Any, Answer]:
         tenant, priority = self.case.tenant, self.case.priority
-        return await self.panel.ask(scorer, probes, deadline, tenant=tenant, priority=priority)
+        return self.panel.ask(scorer, probes, deadline, tenant=tenant, priority=priority)
 
     def _deadline_of(self, ask: Ask) -> float:
         """Half of the time left is kept for a fallback: a judge that hangs would use up all."""
-        if self.case.route.fallback is None or ask.policies[0].patterns:
+        if ask.policies[0].patterns:
             return self.deadline
         return (time.monotonic() + self.deadline) / 2
 
@@ -375,13 +386,19 @@ class _Rescored:
         return self._found.get((place, policy), 0.0)
 
 
+def _findings(decided: Sequence[Decided]) -> tuple[Finding, ...]:
+    return tuple(chain.from_iterable(map(_FINDINGS, decided)))
+
+
 def _scores(answers: Answers) -> tuple[Score, ...]:
+    return kept(tuple([score for heard in answers if heard for score in heard.scores]))
+
+
+def kept(said: tuple[Score, ...]) -> tuple[Score, ...]:
     """What is kept of what was said; where a stream is held is over once that was decided."""
-    if len(answers) == 1 and answers[0]:
-        said: Iterable[Score] = answers[0].scores
-    else:
-        said = [score for heard in answers if heard for score in heard.scores]
-    return tuple([s if s.hold_from is None else replace(s, hold_from=None) for s in said])
+    if _NOWHERE.issuperset(map(_HELD_FROM, said)):
+        return said
+    return tuple([replace(score, hold_from=None) for score in said])
 
 
 def _gaps(

@@ -92,6 +92,21 @@ class Panel:
         """What `route` asks of scorers that gain by reading beforehand."""
         return [ask for ask in route.plans[stage].asks if self.seats[ask.scorer].prepares]
 
+    def known(
+        self, ask: Ask, text: str, stage: Stage, prompt: str | None, tenant: str
+    ) -> tuple[Score, ...] | None:
+        """What is known of `text` without asking, of each policy; None where anything is not."""
+        if self.cache is None:
+            return None
+        mark = self.seats[ask.scorer].scorer.fingerprint
+        scores = self.cache.known(
+            text, ask.policies, stage, prompt, fingerprint=mark, tenant=tenant
+        )
+        calibration = self.calibrations.get(ask.scorer)
+        if scores is None or calibration is None:
+            return scores
+        return tuple([calibration.apply(score, stage) for score in scores])
+
 
 def _calibrated(
     answer: Sequence[tuple[Score, ...]], probes: Sequence[Probe], calibration: Calibration

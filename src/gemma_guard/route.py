@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -180,10 +181,14 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rules of one stage. Each rule's score is `answers[ask][policy]` of its two indexes."""
+    """The rules of one stage. Each rule's score is `answers[ask][policy]` of its two indexes.
+
+    `lowest` is where the first band of each policy begins; empty unless one judge is asked for all.
+    """
 
     asks: tuple[Ask, ...]
     rules: tuple[tuple[Rule, Bands, int, int], ...]
+    lowest: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,9 +369,19 @@ def _plan(rules: tuple[Rule, ...], stage: Stage) -> Plan:
             policies = asks.setdefault(rule.scorer, {})
             place = policies.setdefault(rule.policy, len(policies))
             placed.append((rule, bands, list(asks).index(rule.scorer), place))
-    return Plan(
-        tuple(_ask(name, tuple(policies)) for name, policies in asks.items()), tuple(placed)
-    )
+    each = tuple(_ask(name, tuple(policies)) for name, policies in asks.items())
+    return Plan(each, tuple(placed), _lowest(each, placed))
+
+
+def _lowest(
+    asks: Sequence[Ask], placed: Iterable[tuple[Rule, Bands, int, int]]
+) -> tuple[float, ...]:
+    if len(asks) != 1 or asks[0].policies[0].patterns:
+        return ()
+    found = [math.inf] * len(asks[0].policies)
+    for _, bands, _, place in placed:
+        found[place] = min(found[place], bands.lowest)
+    return tuple(found)
 
 
 def _ask(scorer: str, policies: tuple[Policy, ...]) -> Ask:

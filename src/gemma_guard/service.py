@@ -68,8 +68,9 @@ class Service:
         """The policies that their judge, or who judged in `gaps`, has no calibration for."""
         if not self._mapped:
             return ()
-        asks = route.plans[stage].asks
-        names = [n for ask in asks for n in self.doubtful(ask.scorer, ask.names, stage)]
+        names: list[str] = []
+        for ask in route.plans[stage].asks:
+            names += self.doubtful(ask.scorer, ask.names, stage)
         for gap in gaps:
             names += self.doubtful(gap.judged_by, (gap.policy,), stage) if gap.policy else ()
         return tuple(dict.fromkeys(names))

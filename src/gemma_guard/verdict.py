@@ -31,7 +31,7 @@ class Action(IntEnum):
 
     def __str__(self) -> str:
         """The word used in YAML and JSON."""
-        return self.name.lower()
+        return _WORDS[self]
 
     @classmethod
     def parse(cls, word: str) -> Action:
@@ -41,6 +41,9 @@ class Action(IntEnum):
         except KeyError:
             allowed = ", ".join(map(str, cls))
             raise UsageError(f"unknown action {word!r}; use one of {allowed}") from None
+
+
+_WORDS = tuple([action.name.lower() for action in Action])
 
 
 @dataclass(frozen=True, slots=True)

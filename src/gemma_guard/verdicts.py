@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterable
 
 from gemma_guard.decision import gap_action, worst
 from gemma_guard.judging import Case, Outcome
 from gemma_guard.records import Sink, logger
 from gemma_guard.service import Service
-from gemma_guard.verdict import Action, Verdict, rewritten
+from gemma_guard.verdict import Action, Score, Verdict, rewritten
+
+_LENGTH = 12
+_DRAWN = 256
+
+_names: deque[str] = deque()  # drawn together: a call of the system takes longer than the rest
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_names.clear)
 
 
 def new_id() -> str:
     """A name for a decision."""
-    return os.urandom(6).hex()
+    try:
+        return _names.pop()
+    except IndexError:
+        drawn = os.urandom(_DRAWN * _LENGTH // 2).hex()
+        _names.extend(drawn[at : at + _LENGTH] for at in range(0, len(drawn), _LENGTH))
+        return new_id()
 
 
 def verdict_on(
@@ -31,9 +44,12 @@ def verdict_on(
 
     `began` is in seconds of `time.perf_counter()`.
     """
-    actions = [passage.action for passage in outcome.passages]
-    actions += [gap_action(gap, case.route) for gap in outcome.gaps]
-    action = max(actions, default=Action.ALLOW)
+    action, scores = Action.ALLOW, list[Score]()
+    for passage in outcome.passages:
+        action = max(action, passage.action)
+        scores += passage.scores
+    for gap in outcome.gaps:
+        action = max(action, gap_action(gap, case.route))
     return Verdict(
         id=decision or new_id(),
         action=action,
@@ -42,7 +58,7 @@ def verdict_on(
         fingerprint=service.fingerprint,
         refusal=case.route.refusal,
         ms=(time.perf_counter() - began) * 1000,
-        scores=worst([score for passage in outcome.passages for score in passage.scores]),
+        scores=worst(scores),
         gaps=outcome.gaps,
         findings=outcome.findings,
         passages=outcome.passages,

@@ -101,6 +101,7 @@ def test_tool_call_arguments_are_judged_and_redacted(proxy: Proxy, upstream: Ups
         {"content": "Fine.", "reasoning_content": "What an idiot."},
         {"content": "Fine.", "refusal": "No, idiot."},
         {"content": "Fine.", "a_field_of_tomorrow": {"notes": ["What an idiot."]}},
+        {"content": "Fine.", "_response_ms": "What an idiot."},
         {"content": None, "function_call": {"name": "write", "arguments": '{"to": "idiot"}'}},
         {"content": "Fine.", "annotations": [CITATION]},
     ],
@@ -127,11 +128,14 @@ def test_nothing_beside_the_message_carries_unjudged_text(
     redacted = ask(proxy, n=2)
     setattr(upstream, beside, {"debug": {"notes": "vermin"}})
     blocked = ask(proxy)
+    setattr(upstream, beside, {"_response_ms": "vermin"})
+    named_as_litellm_names_its_own = ask(proxy)
 
     assert redacted.status_code == 200
     assert "A friendly answer." in redacted.text
     assert "idiot" not in redacted.text
     assert blocked.status_code == 400
+    assert "vermin" not in named_as_litellm_names_its_own.text
 
 
 def test_what_a_provider_adds_stays_where_nothing_is_redacted(

@@ -11,7 +11,7 @@ from gemma_guard_litellm.evidence import enter, entries
 from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.types.guardrails import GuardrailEventHooks
 
-from gemma_guard import Action, Stage, Verdict
+from gemma_guard import Action, Cause, Finding, Gap, Stage, Verdict
 
 
 class Handed(CustomGuardrail):
@@ -24,23 +24,66 @@ class Handed(CustomGuardrail):
         super().add_standard_logging_guardrail_information_to_request_data(**entry)
 
 
-@pytest.mark.parametrize("logger", [None, object()])
-def test_an_entry_is_whole_in_the_log_and_from_the_beginning_where_it_is_traced(
-    logger: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = SimpleNamespace(open_telemetry_logger=logger)
-    monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_server", server)
-    guardrail = Handed()
-    data: dict[str, Any] = {"metadata": {}}
-    verdicts = [Verdict(name, Action.LOG, "default", Stage.INPUT, "f", "") for name in ("a", "b")]
+VERDICTS = (
+    Verdict("a", Action.ALLOW, "default", Stage.INPUT, "f", ""),
+    Verdict("b", Action.LOG, "default", Stage.INPUT, "f", "", gaps=(Gap(Cause.MEDIA),)),
+    Verdict(
+        "c",
+        Action.BLOCK,
+        "strict",
+        Stage.OUTPUT,
+        "f",
+        "",
+        findings=(Finding("hate_speech", Action.BLOCK, 0.9, 0.8, "k"),),
+    ),
+)
 
-    for verdict in verdicts:
-        enter(verdict, guardrail, data, GuardrailEventHooks.pre_call)
+
+def entered(traced_to: object, monkeypatch: pytest.MonkeyPatch) -> tuple[Handed, dict[str, Any]]:
+    server = SimpleNamespace(open_telemetry_logger=traced_to)
+    monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_server", server)
+    monkeypatch.setattr("time.time", lambda: 1.0)
+    logging = SimpleNamespace(litellm_params={"metadata": {}}, model_call_details={})
+    guardrail, data = Handed(), {"metadata": {}, "litellm_logging_obj": logging}
+    for verdict in VERDICTS:
+        enter(verdict, guardrail, data, GuardrailEventHooks.post_call)
+    return guardrail, data
+
+
+def test_an_entry_is_what_litellm_would_enter_itself_which_it_does_where_entries_are_traced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = entered(None, monkeypatch), entered(object(), monkeypatch)
+
+    assert list(entries(ours[1])) == list(entries(theirs[1]))
+    assert [list(entry) for entry in entries(ours[1])] == [list(e) for e in entries(theirs[1])]
+    logged = [data["litellm_logging_obj"].litellm_params for _, data in (ours, theirs)]
+    assert list(entries(logged[0])) == list(entries(logged[1])) == list(entries(ours[1]))
+    assert [r["decision"] for r in theirs[0].responses] == ["a", "b", "c"]
+    assert not ours[0].responses
+
+
+def test_an_entry_says_what_was_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, data = entered(None, monkeypatch)
 
     responses = [entry["guardrail_response"] for entry in entries(data)]
-    assert [one["decision"] for one in responses] == ["a", "b"]
-    assert all(one["action"] == "log" and one["status"] == "scored" for one in responses)
-    assert guardrail.responses == (responses if logger else [None, None])
+    assert [(r["decision"], r["action"], r["gaps"]) for r in responses] == [
+        ("a", "allow", []),
+        ("b", "log", ["media"]),
+        ("c", "block", []),
+    ]
+
+
+@pytest.mark.parametrize("unknown", ["_bucket", "_copied"])
+def test_litellm_makes_its_entries_itself_where_it_is_not_known_where_it_keeps_them(
+    unknown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"gemma_guard_litellm.evidence.{unknown}", None)
+
+    guardrail, data = entered(None, monkeypatch)
+
+    assert [response["decision"] for response in guardrail.responses] == ["a", "b", "c"]
+    assert [entry["guardrail_id"] for entry in entries(data)] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

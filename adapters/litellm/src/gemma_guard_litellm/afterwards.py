@@ -59,7 +59,7 @@ def _request(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _asked(data: Mapping[str, Any], call_type: str) -> list[Message]:
     shape = of_call(call_type)
-    return shape.asked(data) if shape else []
+    return shape.request(data) if shape else []
 
 
 def _answers(kwargs: Mapping[str, Any], result: Any) -> list[Message]:

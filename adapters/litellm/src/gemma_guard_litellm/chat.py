@@ -17,17 +17,19 @@ _MEDIA = ("audio", "images")
 _PLAIN = frozenset({"role", "content"})
 
 _OF_CHOICE = frozenset({"finish_reason", "index", "logprobs", "message"})
+_UNSENT = frozenset({"_response_ms"})
+"""What LiteLLM notes beside a response's fields; no dump has it."""
 _OF_RESPONSE = frozenset(
     {"choices", "created", "id", "model", "object", "service_tier", "system_fingerprint", "usage"}
 )
 
 
 def asked(data: Mapping[str, Any]) -> list[shape.Message]:
-    """The request as messages to judge: first what lies beside its messages, such as tools."""
+    """The request's messages."""
     messages = data.get("messages")
     if not isinstance(messages, list):
         raise unsupported("invalid_messages", "messages: a list of messages is needed")
-    return [beside(data, ("messages",)), *messages]
+    return list(messages)
 
 
 def put_back(data: shape.Request, messages: Sequence[shape.Message]) -> None:
@@ -76,8 +78,14 @@ def _answer(choice: Choices, rest_of_response: Mapping[str, Any]) -> shape.Messa
 
 def _without_none(model: BaseModel) -> dict[str, Any]:
     """What `model` holds: where that is text alone, without the time that a dump takes."""
-    found = {name: value for name, value in model if value is not None}
-    return found if all(type(v) is str for v in found.values()) else _dumped(model)
+    found: dict[str, Any] = {}
+    for name, value in (*model.__dict__.items(), *(model.model_extra or {}).items()):
+        if value is None:
+            continue
+        if type(value) is not str:
+            return _dumped(model)
+        found[name] = value
+    return found
 
 
 def _dumped(model: BaseModel, without: Iterable[str] = ()) -> dict[str, Any]:
@@ -86,7 +94,8 @@ def _dumped(model: BaseModel, without: Iterable[str] = ()) -> dict[str, Any]:
 
 def _unknown(model: BaseModel, known: frozenset[str]) -> dict[str, Any]:
     """What `model` holds beside its `known` fields: providers add what they like."""
-    if known.issuperset(model.__dict__) and known.issuperset(model.model_extra or ()):
+    names = model.__dict__.keys() - _UNSENT
+    if known.issuperset(names) and known.issuperset(model.model_extra or ()):
         return {}
     return _dumped(model, known)
 
@@ -107,4 +116,4 @@ def _parts(known: Mapping[str, str], rest: Any, media: list[str]) -> list[dict[s
     ]
 
 
-CHAT = shape.Shape(asked, put_back, answered, rewrite)
+CHAT = shape.Shape(beside("messages"), asked, put_back, answered, rewrite)

@@ -17,8 +17,8 @@ _OF_RESPONSE = frozenset(
 
 
 def asked(data: Mapping[str, Any]) -> list[shape.Message]:
-    """The request as messages to judge: what lies beside the prompt, and each prompt."""
-    return [beside(data, ("prompt",)), *listed("prompt", data.get("prompt"))]
+    """Each prompt as a message to judge."""
+    return listed("prompt", data.get("prompt"))
 
 
 def put_back(data: shape.Request, messages: Sequence[shape.Message]) -> None:
@@ -53,4 +53,4 @@ def _answer(choice: Any, rest_of_response: Mapping[str, Any]) -> shape.Message:
     return {"role": "assistant", "content": [{"type": "text", "text": text} for text in found]}
 
 
-COMPLETIONS = shape.Shape(asked, put_back, answered, rewrite)
+COMPLETIONS = shape.Shape(beside("prompt"), asked, put_back, answered, rewrite)

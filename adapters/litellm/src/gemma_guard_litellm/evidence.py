@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from litellm.integrations import custom_guardrail
 from litellm.integrations.custom_guardrail import CustomGuardrail
+from litellm.litellm_core_utils import core_helpers
 from litellm.types.guardrails import GuardrailEventHooks
 from litellm.types.utils import GuardrailStatus, GuardrailTracingDetail
 
@@ -21,6 +23,10 @@ from gemma_guard import Action, Verdict
 
 _PROVIDER = "gemma_guard"
 _KEY = "standard_logging_guardrail_information"
+_bucket: Any = getattr(core_helpers, "get_or_create_metadata_bucket", None)
+_copied: Any = getattr(custom_guardrail, "_sync_guardrail_info_to_logging_obj", None)
+"""Where LiteLLM keeps a call's entries; and copies them to where it logs some endpoints from."""
+_DETAILS = frozenset(GuardrailTracingDetail.__annotations__)
 _ACTIONS = tuple(map(str, sorted(Action)))
 _late: dict[Any, list[Callable[[], None]]] = {}
 """What is to be entered soon, by the id of the call."""
@@ -37,39 +43,73 @@ def enter(
 def _enter(
     verdict: Verdict, guardrail: CustomGuardrail, data: dict[str, Any], event: GuardrailEventHooks
 ) -> None:
-    ended, seconds = time.time(), verdict.ms / 1000
-    response = _response(verdict)
-    guardrail.add_standard_logging_guardrail_information_to_request_data(
-        guardrail_json_response=response if _is_traced() else None,
-        request_data=data,
-        guardrail_status=status(verdict, is_enforced=event is not GuardrailEventHooks.logging_only),
-        start_time=ended - seconds,
-        end_time=ended,
-        duration=seconds,
-        guardrail_provider=_PROVIDER,
-        event_type=event,
-        tracing_detail=_detail(verdict),
-    )
-    for entry in entries(data):
-        if entry.get("guardrail_id") == verdict.id:
-            entry["guardrail_response"] = response
+    entry = _entry(verdict, event)
+    if not (_bucket and _copied) or _is_traced():
+        _hand_over(entry, guardrail, data)
+    else:
+        _append({"guardrail_name": guardrail.guardrail_name, **entry}, data)
 
 
-def _response(verdict: Verdict) -> dict[str, Any]:
+def _entry(verdict: Verdict, event: GuardrailEventHooks) -> dict[str, Any]:
+    """LiteLLM's `StandardLoggingGuardrailInformation`, without the guardrail's name."""
+    ended, seconds, action = time.time(), verdict.ms / 1000, str(verdict.action)
     return {
-        "decision": verdict.id,
-        "action": str(verdict.action),
-        "status": verdict.status,
-        "gaps": sorted({str(gap.cause) for gap in verdict.gaps}),
+        "guardrail_provider": _PROVIDER,
+        "guardrail_mode": event,
+        "guardrail_response": {
+            "decision": verdict.id,
+            "action": action,
+            "status": verdict.status,
+            "gaps": sorted({str(gap.cause) for gap in verdict.gaps}) if verdict.gaps else [],
+        },
+        "guardrail_status": status(
+            verdict, is_enforced=event is not GuardrailEventHooks.logging_only
+        ),
+        "start_time": ended - seconds,
+        "end_time": ended,
+        "duration": seconds,
+        "masked_entity_count": None,
+        "guardrail_id": verdict.id,
+        "policy_template": verdict.route,
+        "detection_method": _PROVIDER,
+        "violation_categories": list(dict.fromkeys([found.policy for found in verdict.findings])),
+        "guardrail_action": action,
     }
 
 
-def _is_traced() -> bool:
-    """Whether the entry is sent on as it is made: then it has to be whole from the beginning.
+def _append(entry: dict[str, Any], data: dict[str, Any]) -> None:
+    """Enter it where LiteLLM would.
 
-    Elsewhere it is completed later: LiteLLM copies a response three times over and looks for
-    secrets in it, which takes it longer than the rest, and there are none.
+    LiteLLM itself copies a response three times over and looks for secrets in it, which takes it
+    longer than all the rest, and there are none.
     """
+    _, bucket = _bucket(data)
+    made = bucket.get(_KEY)
+    if isinstance(made, list):
+        made.append(entry)
+    else:
+        bucket[_KEY] = [entry] if made is None else [made, entry]
+    _copied(data, data.get("litellm_logging_obj"))
+
+
+def _hand_over(entry: dict[str, Any], guardrail: CustomGuardrail, data: dict[str, Any]) -> None:
+    """Have LiteLLM enter it, which also sends it on."""
+    detail: Any = {name: entry[name] for name in entry if name in _DETAILS}
+    guardrail.add_standard_logging_guardrail_information_to_request_data(
+        guardrail_json_response=entry["guardrail_response"],
+        request_data=data,
+        guardrail_status=entry["guardrail_status"],
+        start_time=entry["start_time"],
+        end_time=entry["end_time"],
+        duration=entry["duration"],
+        guardrail_provider=_PROVIDER,
+        event_type=entry["guardrail_mode"],
+        tracing_detail=detail,
+    )
+
+
+def _is_traced() -> bool:
+    """Whether an entry is sent on as it is made."""
     proxy = sys.modules.get("litellm.proxy.proxy_server")
     return getattr(proxy, "open_telemetry_logger", None) is not None
 
@@ -95,12 +135,16 @@ def catch_up(call: Any) -> None:
 
 def headers(data: Mapping[str, Any]) -> dict[str, str] | None:
     """The decisions made on this call so far, and the strictest of their actions."""
-    made = [entry["guardrail_response"] for entry in entries(data)]
-    if not made:
+    decisions, strictest = [], 0
+    for entry in entries(data):
+        made = entry["guardrail_response"]
+        decisions.append(made["decision"])
+        strictest = max(strictest, _ACTIONS.index(made["action"]))
+    if not decisions:
         return None
     return {
-        "x-gemma-guard-decisions": ",".join([one["decision"] for one in made]),
-        "x-gemma-guard-action": max([one["action"] for one in made], key=_ACTIONS.index),
+        "x-gemma-guard-decisions": ",".join(decisions),
+        "x-gemma-guard-action": _ACTIONS[strictest],
     }
 
 
@@ -108,7 +152,7 @@ def entries(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What was entered for this call, by any guardrail of ours."""
     for name in ("metadata", "litellm_metadata"):
         bucket = data.get(name)  # of a caller, so it may be anything
-        made = bucket.get(_KEY) if isinstance(bucket, Mapping) else None
+        made = bucket.get(_KEY) if isinstance(bucket, dict) else None
         for entry in made if isinstance(made, list) else ():
             if isinstance(entry, dict) and entry.get("guardrail_provider") == _PROVIDER:
                 yield entry
@@ -127,13 +171,3 @@ def status(verdict: Verdict, *, is_enforced: bool = True) -> GuardrailStatus:
     if verdict.findings:
         return "guardrail_flagged"
     return "not_run" if verdict.status == "not_scanned" else "success"
-
-
-def _detail(verdict: Verdict) -> GuardrailTracingDetail:
-    return GuardrailTracingDetail(
-        guardrail_id=verdict.id,
-        policy_template=verdict.route,
-        detection_method=_PROVIDER,
-        violation_categories=list(dict.fromkeys(finding.policy for finding in verdict.findings)),
-        guardrail_action=str(verdict.action),
-    )

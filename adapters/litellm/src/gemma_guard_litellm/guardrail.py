@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn
 
 from litellm.exceptions import ModifyResponseException
 from litellm.integrations.custom_guardrail import CustomGuardrail
@@ -30,8 +30,6 @@ from gemma_guard_litellm.shape import Message, Shape
 from gemma_guard_litellm.shapes import JUDGED_DURING, REPLAYED, SPOKEN, of_answer, of_stream
 from gemma_guard_litellm.streamed import guarded
 from gemma_guard_litellm.support import shape_of
-
-T = TypeVar("T")
 
 _PRE, _DURING = GuardrailEventHooks.pre_call, GuardrailEventHooks.during_call
 _POST = GuardrailEventHooks.post_call
@@ -79,6 +77,7 @@ class GemmaGuard(CustomGuardrail):
                 event_hook=event_hook or [_PRE, _POST],
                 default_on=sdk.is_default(event_hook) if default_on is None else default_on,
             )
+            self._events = tuple(filter(self._event_hook_is_event_type, GuardrailEventHooks))
             self.options = options.read(gemma_guard)
             self._polite_routes = frozenset(self.options.polite)
             self.guard = guard_of(self.options.path)
@@ -98,7 +97,7 @@ class GemmaGuard(CustomGuardrail):
     def should_run_guardrail(self, data: Any, event_type: GuardrailEventHooks) -> bool:
         """Also before the call where it is judged later: to refuse what cannot be judged then."""
         for event in _BEFORE if event_type is _PRE else (event_type,):
-            if self._runs_at(event) and super().should_run_guardrail(data, event):
+            if event in self._events and super().should_run_guardrail(data, event):
                 return True
         return False
 
@@ -110,7 +109,7 @@ class GemmaGuard(CustomGuardrail):
         shape = self._shape(data, call_type, user_api_key_dict)
         if shape is None or not self._judges_now(call_type):
             return data
-        messages = shape.asked(data)
+        messages = shape.request(data)
         call = Call(data, user_api_key_dict)
         (verdict,) = self._heard(
             [await ask(self.guard, messages, Stage.INPUT, call)], data, _PRE, shape
@@ -126,7 +125,7 @@ class GemmaGuard(CustomGuardrail):
         if shape is None:
             return
         call = Call(data, user_api_key_dict)
-        said = await ask(self.guard, shape.asked(data), Stage.INPUT, call)
+        said = await ask(self.guard, shape.request(data), Stage.INPUT, call)
         (verdict,) = self._heard([said], data, _DURING, shape)
         if verdict.action is Action.REDACT:
             raise undelivered(verdict)
@@ -141,11 +140,10 @@ class GemmaGuard(CustomGuardrail):
         answers = shape.answered(response)
         if not answers:
             return response
-        _, *asked = shape.asked(data)
+        asked = shape.asked(data)
         call = Call(data, user_api_key_dict)
-        said = await _all(
-            [ask(self.guard, [*asked, answer], Stage.OUTPUT, call) for answer in answers]
-        )
+        asking = [ask(self.guard, [*asked, answer], Stage.OUTPUT, call) for answer in answers]
+        said = await asyncio.gather(*asking) if len(asking) > 1 else [await asking[0]]
         verdicts = self._heard(said, data, _POST, shape)
         for index, verdict in enumerate(verdicts):
             _rewrite(shape, response, index, verdict, [*asked, answers[index]])
@@ -155,7 +153,7 @@ class GemmaGuard(CustomGuardrail):
         self, kwargs: dict[str, Any], result: Any, call_type: str
     ) -> tuple[dict[str, Any], Any]:
         """Judge both sides of a call that is over, for the record only."""
-        if not self._runs_at(GuardrailEventHooks.logging_only):
+        if GuardrailEventHooks.logging_only not in self._events:
             return kwargs, result
         said = await afterwards.judged(self.guard, kwargs, result, call_type)
         return afterwards.logged(self, kwargs, said), result
@@ -176,8 +174,8 @@ class GemmaGuard(CustomGuardrail):
         """Be told that LiteLLM calls a model, or will not; report what no hook could judge."""
         del model, messages
         evidence.catch_up(kwargs.get("litellm_call_id"))
-        if not watch.is_proxy():
-            sdk.report(kwargs)
+        if sdk.is_synchronous(kwargs) and not watch.is_proxy():
+            sdk.report_once(kwargs["call_type"])
 
     async def async_pre_call_deployment_hook(
         self, kwargs: dict[str, Any], call_type: Any
@@ -205,7 +203,7 @@ class GemmaGuard(CustomGuardrail):
     ) -> AsyncGenerator[Any, None]:
         """Let a stream go as it is judged, redacted where the guard says so."""
         shape = of_stream(getattr(user_api_key_dict, "request_route", None), request_data)
-        _, *asked = shape.asked(request_data)
+        asked = shape.asked(request_data)
         call = Call(request_data, user_api_key_dict)
 
         def over(verdict: Verdict) -> Exception | None:
@@ -246,19 +244,15 @@ class GemmaGuard(CustomGuardrail):
     @property
     def hooks(self) -> list[str]:
         """The modes it runs in."""
-        return [str(m.value) for m in selfcheck.MODES if self._runs_at(m)]
+        return [str(m.value) for m in selfcheck.MODES if m in self._events]
 
     def _is_of_sdk(self, data: dict[str, Any], event: GuardrailEventHooks) -> bool:
         """Whether no hook of a proxy sees this call, and it is to be judged."""
         return not data.get("proxy_server_request") and self.should_run_guardrail(data, event)
 
-    def _runs_at(self, event: GuardrailEventHooks) -> bool:
-        """Whether it is configured to; whether it should for a call is for LiteLLM to say."""
-        return bool(self._event_hook_is_event_type(event))
-
     def _judges_now(self, call_type: str) -> bool:
         """Before the call; also what LiteLLM asks no guardrail about during it."""
-        return self._runs_at(_PRE) or (call_type not in JUDGED_DURING and self._runs_at(_DURING))
+        return _PRE in self._events or (call_type not in JUDGED_DURING and _DURING in self._events)
 
     def _shape(self, data: dict[str, Any], call_type: str, key: Any) -> Shape | None:
         path = getattr(key, "request_route", None)
@@ -279,13 +273,19 @@ class GemmaGuard(CustomGuardrail):
         shape: Shape,
     ) -> list[Verdict]:
         """The verdicts, each entered into the log, if all of them let the call go on."""
-        verdicts = [verdict for verdict in said if isinstance(verdict, Verdict)]
+        verdicts: list[Verdict] = []
+        refusals: list[Refused] = []
+        for one in said:
+            if isinstance(one, Verdict):
+                verdicts.append(one)
+            else:
+                refusals.append(one)
         may_wait = event is _PRE and _goes_on_as_it_came(verdicts, data, shape)
         enter = evidence.enter_soon if may_wait else evidence.enter
         for verdict in verdicts:
             enter(verdict, self, data, event)
-        refusals = [answer for answer in said if isinstance(answer, Refused)]
-        refusals += [blocked(verdict) for verdict in verdicts if verdict.blocked]
+            if verdict.blocked:
+                refusals.append(blocked(verdict))
         if not refusals:
             return verdicts
         refused = refusals[0]
@@ -309,14 +309,9 @@ class GemmaGuard(CustomGuardrail):
         )
 
 
-async def _all(asking: Sequence[Awaitable[T]]) -> Sequence[T]:
-    """Every answer; tasks are made only where there is more than one."""
-    return [await asking[0]] if len(asking) == 1 else await asyncio.gather(*asking)
-
-
 def _goes_on_as_it_came(verdicts: Sequence[Verdict], data: Mapping[str, Any], shape: Shape) -> bool:
     """Whether a proxy sends this request on unchanged, and nothing in it needs a copy."""
-    acts = any(verdict.action >= Action.REDACT for verdict in verdicts)
+    acts = max([verdict.action for verdict in verdicts], default=Action.ALLOW) >= Action.REDACT
     return bool(data.get("proxy_server_request")) and shape not in REPLAYED and not acts
 
 

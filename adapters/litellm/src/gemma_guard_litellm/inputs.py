@@ -42,8 +42,7 @@ def _of(*keys: str, answered: Callable[[Any], list[shape.Message]] = shape.nothi
     """The shape of an endpoint that is given texts under `keys`, the first of them always."""
 
     def asked(data: Mapping[str, Any]) -> list[shape.Message]:
-        messages = [m for key in _given(data) for m in listed(key, data.get(key))]
-        return [beside(data, {*keys, *_CHOSEN_FROM_A_LIST, _MADE_UP}), *messages]
+        return [m for key in _given(data) for m in listed(key, data.get(key))]
 
     def put_back(data: shape.Request, messages: Sequence[shape.Message]) -> None:
         left = list(messages)
@@ -57,7 +56,8 @@ def _of(*keys: str, answered: Callable[[Any], list[shape.Message]] = shape.nothi
     def _given(data: Mapping[str, Any]) -> list[str]:
         return [key for key in keys if key == keys[0] or data.get(key) is not None]
 
-    return shape.Shape(asked, put_back, answered)
+    elsewhere = beside(*keys, *_CHOSEN_FROM_A_LIST, _MADE_UP)
+    return shape.Shape(elsewhere, asked, put_back, answered)
 
 
 EMBEDDINGS = _of("input")

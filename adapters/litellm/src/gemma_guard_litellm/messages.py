@@ -24,11 +24,11 @@ _SYSTEM = "system"
 
 
 def asked(data: Mapping[str, Any]) -> list[shape.Message]:
-    """The request as messages to judge: what lies beside them, the system text, the messages."""
+    """The request as messages to judge: the system text, and the messages."""
     messages = data.get("messages")
     if not isinstance(messages, list):
         raise unsupported("invalid_messages", "messages: a list of messages is needed")
-    return [beside(data, ("messages", _SYSTEM)), *_system(data), *messages]
+    return [*_system(data), *messages]
 
 
 def _system(data: Mapping[str, Any]) -> list[shape.Message]:
@@ -94,4 +94,4 @@ def _kept(block: Mapping[str, Any]) -> dict[str, Any]:
     return {key: block[key] for key in ("type", "id") if key in block}
 
 
-MESSAGES = shape.Shape(asked, put_back, answered, rewrite)
+MESSAGES = shape.Shape(beside("messages", _SYSTEM), asked, put_back, answered, rewrite)

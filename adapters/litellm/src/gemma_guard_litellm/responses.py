@@ -34,18 +34,22 @@ _ECHOED = frozenset(
 
 
 def asked(data: Mapping[str, Any]) -> list[shape.Message]:
-    """The request as messages to judge: what lies beside the input, instructions, the input.
+    """The request as messages to judge: instructions, and the input.
 
     What an earlier response or a stored conversation adds is not seen: it is a gap of the verdict.
     """
     if data.get("background"):
         raise unsupported("unsupported_background", "an answer that is fetched later is not judged")
+    return [*_instructions(data), *_input(data.get("input"))]
+
+
+_written = beside("input", "instructions", *_MADE_HERE)
+
+
+def _beside(data: Mapping[str, Any]) -> shape.Message:
+    """What was made elsewhere stands beside the rest: the guard says that it does not read it."""
     stored = {key: data[key] for key in _MADE_HERE if data.get(key)}
-    return [
-        {**beside(data, ("input", "instructions", *_MADE_HERE)), **stored},
-        *_instructions(data),
-        *_input(data.get("input")),
-    ]
+    return {**_written(data), **stored}
 
 
 def _instructions(data: Mapping[str, Any]) -> list[shape.Message]:
@@ -169,4 +173,4 @@ def _write(output: list[dict[str, Any]], place: _Place, part: dict[str, Any]) ->
         output[place.item][place.key][place.part] = new
 
 
-RESPONSES = shape.Shape(asked, put_back, answered, rewrite)
+RESPONSES = shape.Shape(_beside, asked, put_back, answered, rewrite)

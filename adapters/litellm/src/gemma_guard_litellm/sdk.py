@@ -71,15 +71,14 @@ def check_stream(guard: Guard, data: Mapping[str, Any], call: Call) -> None:
         )
 
 
-def report(data: Mapping[str, Any]) -> None:
-    """Say that a synchronous call goes to a model with nobody asked: LiteLLM lets none stop it."""
-    if data.get("call_type") in _SYNCHRONOUS and not _is_wrapped.get():
-        report_once(data["call_type"])
+def is_synchronous(data: Mapping[str, Any]) -> bool:
+    """Whether a call goes to a model with nobody asked: LiteLLM lets no callback stop it."""
+    return data.get("call_type") in _SYNCHRONOUS and not _is_wrapped.get()
 
 
 @cache
 def report_once(name: str) -> None:
-    """Say it of the function called `name`, once in a process."""
+    """Say so of the function called `name`, once in a process."""
     logger.error("litellm.%s() is judged by nobody: use guarded(litellm) or an async call", name)
 
 
@@ -122,7 +121,7 @@ class Guarded:
     async def _stream(
         self, name: str, chunks: Any, data: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
-        _, *asked = _shape(name).asked(data)
+        asked = _shape(name).asked(data)
         call = Call(data, _key(data))
         async with aclosing(
             guarded_stream(self._guard, chunks, asked, call, over=_over)
@@ -132,7 +131,7 @@ class Guarded:
 
     def _asked(self, shape: Shape, data: dict[str, Any]) -> list[Any]:
         """Judge the request, and write redactions into it; the messages as they go on."""
-        messages = shape.asked(data)
+        messages = shape.request(data)
         verdict = self._check(messages, Stage.INPUT, Call(data, _key(data)))
         beside, *redacted = verdict.apply(messages)
         if beside != messages[0]:

@@ -40,6 +40,8 @@ def _check_one_conversation(data: Mapping[str, Any]) -> None:
     """Refuse a body that brings a second conversation, or puts keys into the model's request."""
     if data.get("extra_body"):
         raise unsupported("unsupported_extra_body", "extra_body is refused; write its keys out")
-    fallbacks = data.get("fallbacks") or []
-    if not isinstance(fallbacks, list) or not all(isinstance(name, str) for name in fallbacks):
+    fallbacks = data.get("fallbacks")
+    if fallbacks and not (
+        isinstance(fallbacks, list) and all(isinstance(name, str) for name in fallbacks)
+    ):
         raise unsupported("unsupported_fallbacks", "fallbacks may only name models")
