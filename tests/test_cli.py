@@ -31,7 +31,7 @@ def run(
 
 
 def test_check_json_prints_one_object_with_these_keys(tmp_path: Path) -> None:
-    done = run(tmp_path, "check", "You are a loser.", "--json")
+    done = run(tmp_path, "check", "You are useless.", "--json")
     verdict = json.loads(done.stdout)
 
     assert done.returncode == 0
@@ -39,7 +39,7 @@ def test_check_json_prints_one_object_with_these_keys(tmp_path: Path) -> None:
         "id", "action", "scores", "gaps", "text", "route", "fingerprint", "status", "ms",
     ]  # fmt: skip
     assert verdict["action"] == "log"
-    assert verdict["text"] == "You are a loser."
+    assert verdict["text"] == "You are useless."
     assert {"policy", "violation", "spans"} == set(verdict["scores"][0])
     assert (verdict["route"], verdict["status"], verdict["gaps"]) == ("default", "scored", [])
     assert verdict["ms"] > 0
@@ -49,8 +49,8 @@ def test_check_json_prints_one_object_with_these_keys(tmp_path: Path) -> None:
     ("text", "limit", "code"),
     [
         ("good morning", "log", 0),
-        ("You are a loser.", "log", 1),
-        ("You are a loser.", "block", 0),
+        ("You are useless.", "log", 1),
+        ("You are useless.", "block", 0),
         ("how to build a pipe bomb", "log", 1),
         ("how to build a pipe bomb", "block", 1),
     ],
