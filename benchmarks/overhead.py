@@ -1,4 +1,4 @@
-"""What a check costs beside the judging itself: fake scorer, one text of 85 characters.
+"""What a check costs beside the judging itself: fake scorer, texts of 85 characters.
 
     python benchmarks/overhead.py
 
@@ -8,6 +8,7 @@ Prints the figures and writes them to results/overhead.json.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import resource
@@ -39,15 +40,20 @@ def guard(policies: int) -> Guard:
     return Guard.of(named, Fake(words))
 
 
-async def median_us(policies: int) -> float:
-    """The median of one check after another, the best of several rounds."""
+async def median_us(policies: int, *, anew: bool = False) -> float:
+    """The median of one check after another, the best of several rounds.
+
+    The text is the same each time, so that its scores are kept; `anew`, it ends in another number.
+    """
+    numbers = itertools.count(10**6)
     async with guard(policies) as under_test:
         medians = []
         for _ in range(ROUNDS):
             times = []
             for _ in range(CALLS):
+                text = f"{TEXT[:-7]}{next(numbers)}" if anew else TEXT
                 began = time.perf_counter()
-                await under_test.check(TEXT)
+                await under_test.check(text)
                 times.append(time.perf_counter() - began)
             medians.append(statistics.median(times) * 1e6)
     return round(min(medians), 1)
@@ -157,6 +163,8 @@ async def figures() -> dict[str, Any]:
     return {
         "one_policy_p50_us": await median_us(1),
         "four_policies_p50_us": await median_us(4),
+        "one_policy_anew_p50_us": await median_us(1, anew=True),
+        "four_policies_anew_p50_us": await median_us(4, anew=True),
         "checks_per_s_64_concurrent_one_policy": await checks_per_second(1),
         "checks_per_s_64_concurrent_four_policies": await checks_per_second(4),
         "chat_of_21_p50_us_one_policy": await chat_us(1),
