@@ -64,6 +64,15 @@ async def told(guard: Guard, text: str, **options: Any) -> tuple[str | None, obj
     return summed([piece async for piece in guard.stream(letters(text), **options)])
 
 
+@pytest.mark.parametrize("prompt", ["x" * 200_001, "half a pair: \ud83d"])
+async def test_a_prompt_that_no_judge_is_asked_about_is_not_foreseen(prompt: str) -> None:
+    fake = Foreseeing()
+    async with made(fake) as guard:
+        await told(guard, CALM, prompt=prompt)
+
+    assert fake.foreseen == []
+
+
 async def test_the_prompt_then_each_sentence_is_foreseen_before_the_first_window() -> None:
     order: list[Probe] = []
 

@@ -156,3 +156,13 @@ async def test_what_is_known_is_settled_by_the_calibration_in_service(bias: floa
 
     assert at_once == (None if judged.findings else judged)
     assert bool(judged.findings) is (bias > 0)
+
+
+@pytest.mark.parametrize("text", ["How do trains brake?", "you scum"])
+async def test_what_is_known_counts_once_whoever_decides(text: str) -> None:
+    kept = ScoreCache()
+    asked, case = panel(cache=kept), Case(text, ROUTE, Stage.INPUT)
+    for _ in range(3):
+        settled(case, asked) or await judge(case, asked)
+
+    assert (kept.counts.hits, kept.counts.misses) == (2 * len(RULES), len(RULES))

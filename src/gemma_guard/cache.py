@@ -89,8 +89,11 @@ class Store:
                 held.move_to_end(key)
                 scores.append(one[0])
             found.append(tuple(scores))
-            self._hits += len(scores)
         return found
+
+    def used(self, rows: Iterable[Scores]) -> None:
+        """Count what `rows` found as hits."""
+        self._hits += sum(map(len, rows))
 
     def peek(self, key: Key, *, now: float) -> Score | None:
         """The same without counting as use."""
@@ -173,12 +176,17 @@ class ScoreCache:
         fingerprint: str,
         tenant: str,
     ) -> Scores | None:
-        """The scores of one text, if all are held; nobody is asked."""
+        """The scores of one text, if all are held; nobody is asked, and no hit counted."""
         row = self._keys.row(text, policies, stage, prompt, fingerprint, tenant)
         now = self._clock()
         with self._lock:
             held = self._store.rows((row,), now=now)
         return held[0] if held else None
+
+    def used(self, scores: Scores) -> None:
+        """Count as hits what was `known`."""
+        with self._lock:
+            self._store.used((scores,))
 
     async def scores(
         self,
@@ -201,8 +209,9 @@ class ScoreCache:
         now = self._clock()
         with self._lock:
             held = self._store.rows(keys, now=now)
-        if held is not None:
-            return held
+            if held is not None:
+                self._store.used(held)
+                return held
         known: dict[Key, Score] = {}
         while missing := self._look(probes, keys, known):
             known |= await self._ask_or_wait(missing, ask, deadline)

@@ -221,9 +221,9 @@ class SyncFlow(Generic[C, T]):
 
     def _releases(self, source: Iterable[C]) -> Generator[Release[C], None, None]:
         verdict: Verdict | None = None
-        if self._judge.prepares:
-            self._ahead = Ahead(self._judge.prepare, self._submit)
         try:
+            if self._judge.prepares:
+                self._ahead = Ahead(self._judge.prepare, self._submit)
             broken = yield from self._reading(source)
             self._streaming.end()
             while not (self._streaming.is_settled or self._streaming.is_blocked):

@@ -138,6 +138,8 @@ async def judge(case: Case, panel: Panel) -> Outcome:
 
 async def prepare(case: Case, text: str, panel: Panel) -> None:
     """Let scorers read what is there before it is a window; raises nothing of theirs."""
+    if refusals(case.read(), max_chars=case.route.max_chars):
+        return
     deadline = time.monotonic() + case.route.deadline_s
     probes = {
         ask.scorer: Probe(text, ask.policies, case.stage, case.prompt, case.stream, case.tenant)

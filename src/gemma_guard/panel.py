@@ -95,7 +95,10 @@ class Panel:
     def known(
         self, ask: Ask, text: str, stage: Stage, prompt: str | None, tenant: str
     ) -> tuple[Score, ...] | None:
-        """What is known of `text` without asking, of each policy; None where anything is not."""
+        """What is known of `text` without asking, of each policy; None where anything is not.
+
+        Whoever makes use of it says so by `used`.
+        """
         if self.cache is None:
             return None
         mark = self.seats[ask.scorer].scorer.fingerprint
@@ -106,6 +109,11 @@ class Panel:
         if scores is None or calibration is None:
             return scores
         return tuple([calibration.apply(score, stage) for score in scores])
+
+    def used(self, scores: tuple[Score, ...]) -> None:
+        """What was `known` has answered a question."""
+        if self.cache is not None:
+            self.cache.used(scores)
 
 
 def _calibrated(

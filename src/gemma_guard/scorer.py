@@ -126,8 +126,8 @@ class Preparing(Protocol):
         """Read what questions to come will share with `probe`.
 
         That is its prompt, and of its text the whole sentences: there may be none yet. Scores are
-        the same without, and every question goes first. It is cancelled when there is more to read
-        or the first question comes; whatever it raises is passed over.
+        the same without, and every question that waits goes first. It is cancelled when there is
+        more to read or the first question comes; whatever it raises is passed over.
         """
 
 

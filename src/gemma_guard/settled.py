@@ -39,6 +39,7 @@ def settled(case: Case, panel: Panel) -> Outcome | None:
     scores = panel.known(plan.asks[0], text, case.stage, prompt, case.tenant)
     if scores is None or any(map(ge, map(_VIOLATION, scores), plan.lowest)):
         return None
+    panel.used(scores)
     return Outcome((Judged(place, role, case.stage, Action.ALLOW, kept(scores)),))
 
 

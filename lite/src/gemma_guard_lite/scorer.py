@@ -94,7 +94,8 @@ class Lite:
         batcher = self._batcher
         if batcher is not None and batcher.waiting[0] < _MANY:
             reading = partial(self._read, probe, deadline)
-            await batcher.ask([Job(reading, _tokens(probe), deadline, Priority.BACKGROUND)])
+            tokens = _tokens(probe) + len(probe.prompt or "") // _CHARS_A_TOKEN
+            await batcher.ask([Job(reading, tokens, deadline, Priority.BACKGROUND)])
 
     def observed_by(self, observe: Callable[[Batch], None], /) -> None:
         """Tell `observe` of every text from now on, and nobody else any more."""
