@@ -166,18 +166,9 @@ class ScoreCache:
         with self._lock:
             return self._store.counts
 
-    def known(
-        self,
-        text: str,
-        policies: tuple[Policy, ...],
-        stage: Stage,
-        prompt: str | None,
-        *,
-        fingerprint: str,
-        tenant: str,
-    ) -> Scores | None:
-        """The scores of one text, if all are held; nobody is asked, and no hit counted."""
-        row = self._keys.row(text, policies, stage, prompt, fingerprint, tenant)
+    def known(self, probe: Probe, *, fingerprint: str, tenant: str) -> Scores | None:
+        """The scores of `probe`, if all are held; nobody is asked, and no hit counted."""
+        row = self._keys.of(probe, fingerprint, tenant)
         now = self._clock()
         with self._lock:
             held = self._store.rows((row,), now=now)
@@ -338,23 +329,12 @@ class _Keys:
 
     def of(self, probe: Probe, fingerprint: str, tenant: str) -> list[Key]:
         """One key per policy of `probe`. The hint that a text continues another has no part."""
-        return self.row(probe.text, probe.policies, probe.stage, probe.prompt, fingerprint, tenant)
-
-    def row(
-        self,
-        text: str,
-        policies: tuple[Policy, ...],
-        stage: Stage,
-        prompt: str | None,
-        fingerprint: str,
-        tenant: str,
-    ) -> list[Key]:
-        """The same for what a probe is made of."""
-        about = fingerprint, tenant, stage, prompt is None
+        prompt, policies = probe.prompt, probe.policies
+        about = fingerprint, tenant, probe.stage, prompt is None
         hashing = (self._begun.get(about) or self._begin(about)).copy()
         if prompt is not None:
             hashing.update(_framed(prompt))
-        hashing.update(text.encode("utf-8", "surrogatepass"))
+        hashing.update(probe.text.encode("utf-8", "surrogatepass"))
         _, read = self._read.get(id(policies)) or self._of_policies(policies)
         return [*map(hashing.digest().__add__, read)]
 

@@ -130,7 +130,7 @@ class Guard(Copied):
         call and `NotServing` after `aclose`.
         """
         began = time.perf_counter()
-        stage = stage if type(stage) is Stage else _stage(stage)
+        stage = _stage(stage)
         source = source_of(text, messages)
         with self._begun() as service:
             chosen = service.settings.routes.resolve(route, trusted=trusted, claimed=claimed)
@@ -348,8 +348,7 @@ class Guard(Copied):
 
     def _begun(self) -> Service:
         """The service in which a check has begun: one that is being replaced takes none."""
-        if self._closed:
-            self._refuse_if_closed()
+        self._refuse_if_closed()
         if not (self._is_told or self._is_open):
             self._is_told = True
             tell_unkept(self._service.settings)
@@ -386,6 +385,8 @@ class Guard(Copied):
 
 
 def _stage(stage: Stage | str) -> Stage:
+    if type(stage) is Stage:
+        return stage
     try:
         return Stage(stage)
     except ValueError:

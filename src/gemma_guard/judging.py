@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -46,7 +45,6 @@ Source: TypeAlias = str | Sequence[Message]
 
 _UNTOUCHED = Redacted()
 _FINDINGS = attrgetter("findings")
-_HELD_FROM, _NOWHERE = attrgetter("hold_from"), frozenset({None})
 _LONG_CHARS = 50_000  # some milliseconds of hashing and searching
 
 
@@ -197,7 +195,7 @@ class _Hearing:
 
     def _decide(self, passages: Sequence[Passage], answers: Sequence[Answers]) -> list[Decided]:
         route, stage = self.case.route, self.case.stage
-        return list(map(partial(decide, route, stage), answers, passages))
+        return [decide(route, stage, a, p) for p, a in zip(passages, answers, strict=True)]
 
     def _judged(
         self, passages: Sequence[Passage], decided: Sequence[Decided], answers: Sequence[Answers]
@@ -214,9 +212,10 @@ class _Hearing:
         """One row per passage, in it what each scorer of the plan said."""
         if not passages:
             return []
-        stream, said = self.case.stream, []
-        for ask in self.case.route.plans[self.case.stage].asks:
-            said.append(await self._said(ask, passages, stream=stream))  # noqa: PERF401
+        said = [
+            await self._said(ask, passages, stream=self.case.stream)
+            for ask in self.case.route.plans[self.case.stage].asks
+        ]
         return list(zip(*said, strict=True))
 
     async def _said(
@@ -230,7 +229,7 @@ class _Hearing:
             form = forms_of(passage.text, exempted)
             forms.append(form)
             probes += [Probe(text, *about) for text in (form.texts if form else (passage.text,))]
-        until = self.deadline if route.fallback is None else self._deadline_of(ask)
+        until = self._deadline_of(ask)
         answer = await self._ask(ask.scorer, probes, until)
         if not isinstance(answer, Silence):
             return heard_of(forms, answer)
@@ -248,7 +247,7 @@ class _Hearing:
 
     def _deadline_of(self, ask: Ask) -> float:
         """Half of the time left is kept for a fallback: a judge that hangs would use up all."""
-        if ask.policies[0].patterns:
+        if self.case.route.fallback is None or ask.policies[0].patterns:
             return self.deadline
         return (time.monotonic() + self.deadline) / 2
 
@@ -393,14 +392,12 @@ def _findings(decided: Sequence[Decided]) -> tuple[Finding, ...]:
 
 
 def _scores(answers: Answers) -> tuple[Score, ...]:
-    return kept(tuple([score for heard in answers if heard for score in heard.scores]))
+    return kept([score for heard in answers if heard for score in heard.scores])
 
 
-def kept(said: tuple[Score, ...]) -> tuple[Score, ...]:
+def kept(said: Iterable[Score]) -> tuple[Score, ...]:
     """What is kept of what was said; where a stream is held is over once that was decided."""
-    if _NOWHERE.issuperset(map(_HELD_FROM, said)):
-        return said
-    return tuple([replace(score, hold_from=None) for score in said])
+    return tuple([s if s.hold_from is None else replace(s, hold_from=None) for s in said])
 
 
 def _gaps(

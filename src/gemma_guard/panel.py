@@ -92,23 +92,19 @@ class Panel:
         """What `route` asks of scorers that gain by reading beforehand."""
         return [ask for ask in route.plans[stage].asks if self.seats[ask.scorer].prepares]
 
-    def known(
-        self, ask: Ask, text: str, stage: Stage, prompt: str | None, tenant: str
-    ) -> tuple[Score, ...] | None:
-        """What is known of `text` without asking, of each policy; None where anything is not.
+    def known(self, name: str, probe: Probe) -> tuple[Score, ...] | None:
+        """What the scorer `name` would say, if all of it is known without asking.
 
         Whoever makes use of it says so by `used`.
         """
         if self.cache is None:
             return None
-        mark = self.seats[ask.scorer].scorer.fingerprint
-        scores = self.cache.known(
-            text, ask.policies, stage, prompt, fingerprint=mark, tenant=tenant
-        )
-        calibration = self.calibrations.get(ask.scorer)
+        mark = self.seats[name].scorer.fingerprint
+        scores = self.cache.known(probe, fingerprint=mark, tenant=probe.tenant)
+        calibration = self.calibrations.get(name)
         if scores is None or calibration is None:
             return scores
-        return tuple([calibration.apply(score, stage) for score in scores])
+        return _calibrated([scores], [probe], calibration)[0]
 
     def used(self, scores: tuple[Score, ...]) -> None:
         """What was `known` has answered a question."""

@@ -13,6 +13,7 @@ from gemma_guard.conversation import LISTS
 from gemma_guard.decision import encodes
 from gemma_guard.judging import Case, Outcome, Source, kept
 from gemma_guard.panel import Panel
+from gemma_guard.scorer import Probe
 from gemma_guard.text import plain
 from gemma_guard.verdict import Action, Judged, Place, Stage
 
@@ -36,7 +37,9 @@ def settled(case: Case, panel: Panel) -> Outcome | None:
     whole = f"{prompt or ''}{text}"
     if len(whole) > min(route.max_chars, _MOST_CHARS) or not encodes(whole) or plain(text):
         return None
-    scores = panel.known(plan.asks[0], text, case.stage, prompt, case.tenant)
+    ask = plan.asks[0]
+    probe = Probe(text, ask.policies, case.stage, prompt, tenant=case.tenant)
+    scores = panel.known(ask.scorer, probe)
     if scores is None or any(map(ge, map(_VIOLATION, scores), plan.lowest)):
         return None
     panel.used(scores)
