@@ -43,7 +43,7 @@ def logged(
         return kwargs
     scratch: dict[str, Any] = {"metadata": {}}
     for verdict in said:
-        evidence.enter(verdict, guardrail, scratch, GuardrailEventHooks.logging_only)
+        evidence.add(verdict, guardrail, scratch, GuardrailEventHooks.logging_only)
     entries = [*(payload.get("guardrail_information") or []), *evidence.entries(scratch)]
     return {**kwargs, "standard_logging_object": {**payload, "guardrail_information": entries}}
 

@@ -20,6 +20,7 @@ from litellm.types.guardrails import GuardrailEventHooks
 from litellm.types.utils import GuardrailStatus, GuardrailTracingDetail
 
 from gemma_guard import Action, Verdict
+from gemma_guard_litellm.proof import note
 
 _PROVIDER = "gemma_guard"
 _KEY = "standard_logging_guardrail_information"
@@ -27,7 +28,6 @@ _bucket: Any = getattr(core_helpers, "get_or_create_metadata_bucket", None)
 _copied: Any = getattr(custom_guardrail, "_sync_guardrail_info_to_logging_obj", None)
 """Where LiteLLM keeps a call's entries; and copies them to where it logs some endpoints from."""
 _DETAILS = frozenset(GuardrailTracingDetail.__annotations__)
-_ACTIONS = tuple(map(str, sorted(Action)))
 _late: dict[Any, list[Callable[[], None]]] = {}
 """What is to be entered soon, by the id of the call."""
 
@@ -36,13 +36,15 @@ def enter(
     verdict: Verdict, guardrail: CustomGuardrail, data: dict[str, Any], event: GuardrailEventHooks
 ) -> None:
     """Add what `verdict` says to the request's log, after what was to be added soon."""
+    note(verdict)
     catch_up(data.get("litellm_call_id"))
-    _enter(verdict, guardrail, data, event)
+    add(verdict, guardrail, data, event)
 
 
-def _enter(
+def add(
     verdict: Verdict, guardrail: CustomGuardrail, data: dict[str, Any], event: GuardrailEventHooks
 ) -> None:
+    """As `enter`, for a call that is over."""
     entry = _entry(verdict, event)
     if not (_bucket and _copied) or _is_traced():
         _hand_over(entry, guardrail, data)
@@ -122,8 +124,9 @@ def enter_soon(
     Where an entry is there already, LiteLLM copies the whole request, the caller's key and all, in
     case a guardrail rewrote it.
     """
+    note(verdict)
     call = data.get("litellm_call_id")
-    _late.setdefault(call, []).append(partial(_enter, verdict, guardrail, data, event))
+    _late.setdefault(call, []).append(partial(add, verdict, guardrail, data, event))
     asyncio.get_running_loop().call_soon(catch_up, call)
 
 
@@ -131,21 +134,6 @@ def catch_up(call: Any) -> None:
     """Enter what was to be entered soon for the call with this id."""
     for entering in _late.pop(call, ()):
         entering()
-
-
-def headers(data: Mapping[str, Any]) -> dict[str, str] | None:
-    """The decisions made on this call so far, and the strictest of their actions."""
-    decisions, strictest = [], 0
-    for entry in entries(data):
-        made = entry["guardrail_response"]
-        decisions.append(made["decision"])
-        strictest = max(strictest, _ACTIONS.index(made["action"]))
-    if not decisions:
-        return None
-    return {
-        "x-gemma-guard-decisions": ",".join(decisions),
-        "x-gemma-guard-action": _ACTIONS[strictest],
-    }
 
 
 def entries(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -158,18 +158,6 @@ class GemmaGuard(CustomGuardrail):
         said = await afterwards.judged(self.guard, kwargs, result, call_type)
         return afterwards.logged(self, kwargs, said), result
 
-    async def async_post_call_response_headers_hook(
-        self,
-        data: dict[str, Any],
-        user_api_key_dict: Any,
-        response: Any,
-        request_headers: Any = None,
-        litellm_call_info: Any = None,
-    ) -> dict[str, str] | None:
-        """Name the decisions that were made on this call: the proof that the guard ran."""
-        del user_api_key_dict, response, request_headers, litellm_call_info
-        return evidence.headers(data)
-
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: dict[str, Any]) -> None:
         """Be told that LiteLLM calls a model, or will not; report what no hook could judge."""
         del model, messages
@@ -228,6 +216,7 @@ class GemmaGuard(CustomGuardrail):
 
     def _announce(self) -> None:
         """Shut the door on what is not judged, and say what is."""
+        watch.prove()
         allowed = tuple(self.options.allow_unguarded)
         routes = watch.close(str(self.guardrail_name), allowed) if self.default_on else ""
         sys.stderr.write(f"{self.announcement}\n{routes}")

@@ -13,11 +13,7 @@ from gemma_guard import ConfigError
 MODES = tuple(
     GuardrailEventHooks(word) for word in ("pre_call", "during_call", "post_call", "logging_only")
 )
-LEAF_HOOKS = (
-    "apply_guardrail",
-    "async_post_call_streaming_iterator_hook",
-    "async_post_call_response_headers_hook",
-)
+LEAF_HOOKS = ("apply_guardrail", "async_post_call_streaming_iterator_hook")
 """The proxy runs these only if they stand in the registered class itself."""
 
 _LOSES_REDACTIONS = ("run_in_parallel", "scan_raw_request")
@@ -61,12 +57,8 @@ def check_dispatch(guardrail: Any) -> None:
     if not hasattr(logging, "callback_capabilities"):
         return
     found = _capabilities(logging, guardrail)
-    runs = (
-        found.has_guardrail
-        and found.has_post_call_response_headers
-        and tuple(found.iterator_overrides) == ((guardrail, "override"),)
-    )
-    if not runs:
+    streams = tuple(found.iterator_overrides) == ((guardrail, "override"),)
+    if not (found.has_guardrail and streams):
         raise ConfigError(f"{type(guardrail).__name__}: this LiteLLM would not run its hooks")
 
 

@@ -7,10 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
-from gemma_guard_litellm.door import Door
+from gemma_guard_litellm.door import App, Door
 from gemma_guard_litellm.endpoints import FAMILIES, family, real_paths
 from gemma_guard_litellm.listing import listing, treated
+from gemma_guard_litellm.proof import Proof
 
 _JUDGES = {
     "pre_call": "input",
@@ -20,6 +22,16 @@ _JUDGES = {
 }
 _allowed: dict[str, tuple[str, ...]] = {}
 """What each guardrail that judges every call allows, by the guardrail's name."""
+_proven = WeakSet[Any]()
+"""The proxies whose answers name the decisions on them."""
+
+
+def prove() -> None:
+    """Have the answers of this process's proxy, if it is one, name the decisions on them."""
+    app = _app()
+    if app is not None and app not in _proven:
+        _proven.add(app)
+        _put_in_front(app, Proof)
 
 
 def close(name: str, allows: tuple[str, ...]) -> str:
@@ -35,7 +47,8 @@ def close(name: str, allows: tuple[str, ...]) -> str:
     if not is_first:
         return ""
     listed = listing(app, allows)
-    _put_in_front(app, partial(_tell_more, app, listed))
+    first = partial(_tell_more, app, listed)
+    _put_in_front(app, partial(Door, allowed=allowed, first=first))
     return listed + "\n"
 
 
@@ -56,11 +69,11 @@ def _tell_more(app: Any, listed: str) -> None:
         sys.stderr.write("\n".join(["gemma-guard: routes that came later", *new]) + "\n")
 
 
-def _put_in_front(app: Any, first: Callable[[], None]) -> None:
-    """Outermost: a path is refused however a router would read it."""
+def _put_in_front(app: Any, made: Callable[[App], App]) -> None:
+    """Outermost: what a router would make of a path does not matter here."""
     if app.middleware_stack is None:
         app.middleware_stack = app.build_middleware_stack()
-    app.middleware_stack = Door(app.middleware_stack, allowed, first)
+    app.middleware_stack = made(app.middleware_stack)
 
 
 def is_proxy() -> bool:

@@ -1,0 +1,66 @@
+"""Every answer of the proxy names the decisions made on its call: the proof that the guard ran.
+
+LiteLLM has a hook for such headers, but then asks all its callbacks for them, each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from gemma_guard import Verdict
+from gemma_guard_litellm.door import App, Receive, Scope, Send
+
+
+class _Answer:
+    """The answer to one call; `made` are the decisions on it, None once its headers are out."""
+
+    __slots__ = ("_send", "made")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.made: list[Verdict] | None = []
+
+    def send(self, message: Any) -> Awaitable[None]:
+        """Send `message`, the headers with what was decided so far."""
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *_headers(self.made)]}
+            self.made = None
+        return self._send(message)
+
+
+_answer: ContextVar[_Answer | None] = ContextVar("answer", default=None)
+
+
+class Proof:
+    """An ASGI app around the proxy's."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Hand the call on."""
+        if scope["type"] != "http":
+            return self._app(scope, receive, send)
+        answer = _Answer(send)
+        _answer.set(answer)
+        return self._app(scope, receive, answer.send)
+
+
+def note(verdict: Verdict) -> None:
+    """Have the answer to the call under way name this decision."""
+    answer = _answer.get()
+    if answer is not None and answer.made is not None:
+        answer.made.append(verdict)
+
+
+def _headers(made: Sequence[Verdict] | None) -> list[tuple[bytes, bytes]]:
+    """The decisions, and the strictest of their actions."""
+    if not made:
+        return []
+    strictest = max([verdict.action for verdict in made])
+    return [
+        (b"x-gemma-guard-decisions", ",".join([verdict.id for verdict in made]).encode()),
+        (b"x-gemma-guard-action", str(strictest).encode()),
+    ]
