@@ -60,12 +60,13 @@ class Store:
         self._max_bytes = max_bytes
         self._ttl_s = ttl_s
         self._held: OrderedDict[Key, tuple[Score, float]] = OrderedDict()
-        self._bytes = self._hits = self._misses = 0
+        self._bytes = self._misses = 0
+        self.hits = 0  # whoever makes use of `rows` counts them
 
     @property
     def counts(self) -> Counts:
         """So far and now."""
-        return Counts(self._hits, self._misses, len(self._held), self._bytes)
+        return Counts(self.hits, self._misses, len(self._held), self._bytes)
 
     def get(self, key: Key, *, now: float) -> Score | None:
         """The score of `key` if it is held and not too old."""
@@ -74,7 +75,7 @@ class Store:
             self._misses += 1
             return None
         self._held.move_to_end(key)
-        self._hits += 1
+        self.hits += 1
         return held[0]
 
     def rows(self, keys: Sequence[Sequence[Key]], *, now: float) -> list[Scores] | None:
@@ -90,10 +91,6 @@ class Store:
                 scores.append(one[0])
             found.append(tuple(scores))
         return found
-
-    def used(self, rows: Iterable[Scores]) -> None:
-        """Count what `rows` found as hits."""
-        self._hits += sum(map(len, rows))
 
     def peek(self, key: Key, *, now: float) -> Score | None:
         """The same without counting as use."""
@@ -177,7 +174,7 @@ class ScoreCache:
     def used(self, scores: Scores) -> None:
         """Count as hits what was `known`."""
         with self._lock:
-            self._store.used((scores,))
+            self._store.hits += len(scores)
 
     async def scores(
         self,
@@ -201,7 +198,7 @@ class ScoreCache:
         with self._lock:
             held = self._store.rows(keys, now=now)
             if held is not None:
-                self._store.used(held)
+                self._store.hits += sum(map(len, held))
                 return held
         known: dict[Key, Score] = {}
         while missing := self._look(probes, keys, known):

@@ -130,7 +130,8 @@ class Guard(Copied):
         call and `NotServing` after `aclose`.
         """
         began = time.perf_counter()
-        stage = _stage(stage)
+        if type(stage) is not Stage:
+            stage = _stage(stage)
         source = source_of(text, messages)
         with self._begun() as service:
             chosen = service.settings.routes.resolve(route, trusted=trusted, claimed=claimed)
@@ -348,12 +349,11 @@ class Guard(Copied):
 
     def _begun(self) -> Service:
         """The service in which a check has begun: one that is being replaced takes none."""
-        self._refuse_if_closed()
+        while self._closed or not (service := self._service).begin():
+            self._refuse_if_closed()
         if not (self._is_told or self._is_open):
             self._is_told = True
-            tell_unkept(self._service.settings)
-        while not (service := self._service).begin():
-            self._refuse_if_closed()
+            tell_unkept(service.settings)
         return service
 
     def _refuse_if_closed(self) -> None:
@@ -384,9 +384,7 @@ class Guard(Copied):
             raise
 
 
-def _stage(stage: Stage | str) -> Stage:
-    if type(stage) is Stage:
-        return stage
+def _stage(stage: str) -> Stage:
     try:
         return Stage(stage)
     except ValueError:

@@ -44,7 +44,8 @@ def verdict_on(
 
     `began` is in seconds of `time.perf_counter()`.
     """
-    action, scores = Action.ALLOW, list[Score]()
+    action = Action.ALLOW
+    scores: list[Score] = []
     for passage in outcome.passages:
         action = max(action, passage.action)
         scores += passage.scores

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from gemma_guard_litellm import GemmaGuard, NotGuarding, Refused
+from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.types.guardrails import GuardrailEventHooks, Mode
 
 from tests.adapters.litellm.calls import said
@@ -40,6 +41,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made(config: str = "guard.yaml", **options: Any) -> GemmaGuard:
     return GemmaGuard(gemma_guard={"config": config}, default_on=True, **options)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("bucket", ["metadata", "litellm_metadata"])
+@pytest.mark.parametrize("owner", ["user_api_key_metadata", "user_api_key_team_metadata"])
+@pytest.mark.parametrize(
+    ("settings", "is_judged"),
+    [
+        ({}, True),
+        ({"else": 1}, True),
+        ({"disable_global_guardrails": True}, False),
+        ({"opted_out_global_guardrails": ["gemma-guard"]}, False),
+        ({"opted_out_global_guardrails": ["another"]}, True),
+    ],
+)
+def test_a_key_that_its_admin_leaves_out_is_left_out_as_litellm_has_it(
+    bucket: str, owner: str, settings: dict[str, Any], is_judged: bool
+) -> None:
+    guardrail, data = made(), {bucket: {owner: settings}}
+
+    for event in (GuardrailEventHooks.pre_call, GuardrailEventHooks.post_call):
+        assert guardrail.should_run_guardrail(data, event) is is_judged
+        assert CustomGuardrail.should_run_guardrail(guardrail, data, event) is is_judged
 
 
 def test_two_stanzas_of_one_file_share_one_guard(folder: Path) -> None:

@@ -19,13 +19,14 @@ class Call:
     A field is looked up when a route asks for it, once: later it says what it said then.
     """
 
-    __slots__ = ("_data", "_found", "_key")
+    __slots__ = ("_data", "_found", "_key", "tenant")
 
     def __init__(self, data: Mapping[str, Any], key: Any) -> None:
         """The call with the body `data`, made with the authenticated `key`."""
         self._data = data
         self._key = key
         self._found: dict[str, traffic.Words] = {}
+        self.tenant = traffic.tenant(key)
 
     def trusted(self, name: str) -> traffic.Words:
         """The words of a trusted field."""
@@ -38,11 +39,6 @@ class Call:
         if name not in self._found:
             self._found[name] = traffic.claimed(name, self._data)
         return self._found[name]
-
-    @property
-    def tenant(self) -> str:
-        """Whose scores it shares."""
-        return traffic.tenant(self._key)
 
 
 async def ask(

@@ -17,10 +17,11 @@ _MEDIA = ("audio", "images")
 _PLAIN = frozenset({"role", "content"})
 
 _OF_CHOICE = frozenset({"finish_reason", "index", "logprobs", "message"})
-_UNSENT = frozenset({"_response_ms"})
-"""What LiteLLM notes beside a response's fields; no dump has it."""
 _OF_RESPONSE = frozenset(
-    {"choices", "created", "id", "model", "object", "service_tier", "system_fingerprint", "usage"}
+    {
+        *("choices", "created", "id", "model", "object", "service_tier", "system_fingerprint"),
+        *("usage", "_response_ms"),  # the last is LiteLLM's own note, which no dump has
+    }
 )
 
 
@@ -94,8 +95,7 @@ def _dumped(model: BaseModel, without: Iterable[str] = ()) -> dict[str, Any]:
 
 def _unknown(model: BaseModel, known: frozenset[str]) -> dict[str, Any]:
     """What `model` holds beside its `known` fields: providers add what they like."""
-    names = model.__dict__.keys() - _UNSENT
-    if known.issuperset(names) and known.issuperset(model.model_extra or ()):
+    if known.issuperset(model.__dict__) and known.issuperset(model.model_extra or ()):
         return {}
     return _dumped(model, known)
 

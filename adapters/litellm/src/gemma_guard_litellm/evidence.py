@@ -55,6 +55,7 @@ def add(
 def _entry(verdict: Verdict, event: GuardrailEventHooks) -> dict[str, Any]:
     """LiteLLM's `StandardLoggingGuardrailInformation`, without the guardrail's name."""
     ended, seconds, action = time.time(), verdict.ms / 1000, str(verdict.action)
+    is_clean = not (verdict.gaps or verdict.findings)
     return {
         "guardrail_provider": _PROVIDER,
         "guardrail_mode": event,
@@ -62,11 +63,9 @@ def _entry(verdict: Verdict, event: GuardrailEventHooks) -> dict[str, Any]:
             "decision": verdict.id,
             "action": action,
             "status": verdict.status,
-            "gaps": sorted({str(gap.cause) for gap in verdict.gaps}) if verdict.gaps else [],
+            "gaps": [] if is_clean else sorted({str(gap.cause) for gap in verdict.gaps}),
         },
-        "guardrail_status": status(
-            verdict, is_enforced=event is not GuardrailEventHooks.logging_only
-        ),
+        "guardrail_status": "success" if is_clean else _status(verdict, event),
         "start_time": ended - seconds,
         "end_time": ended,
         "duration": seconds,
@@ -74,7 +73,7 @@ def _entry(verdict: Verdict, event: GuardrailEventHooks) -> dict[str, Any]:
         "guardrail_id": verdict.id,
         "policy_template": verdict.route,
         "detection_method": _PROVIDER,
-        "violation_categories": list(dict.fromkeys([found.policy for found in verdict.findings])),
+        "violation_categories": [] if is_clean else _violated(verdict),
         "guardrail_action": action,
     }
 
@@ -146,10 +145,13 @@ def entries(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield entry
 
 
-def status(verdict: Verdict, *, is_enforced: bool = True) -> GuardrailStatus:
-    """LiteLLM's word for what happened."""
-    if not (verdict.gaps or verdict.findings):
-        return "success"
+def _violated(verdict: Verdict) -> list[str]:
+    return list(dict.fromkeys([found.policy for found in verdict.findings]))
+
+
+def _status(verdict: Verdict, event: GuardrailEventHooks) -> GuardrailStatus:
+    """LiteLLM's word for what happened, where something was found or not judged."""
+    is_enforced = event is not GuardrailEventHooks.logging_only
     if verdict.fault == "judge":
         return "guardrail_failed_to_respond"
     if is_enforced and verdict.action >= Action.REDACT:

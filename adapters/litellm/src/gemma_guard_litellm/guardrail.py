@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from operator import attrgetter
 from typing import Any, ClassVar, NoReturn
 
 from litellm.exceptions import ModifyResponseException
@@ -35,6 +36,7 @@ _PRE, _DURING = GuardrailEventHooks.pre_call, GuardrailEventHooks.during_call
 _POST = GuardrailEventHooks.post_call
 _BEFORE = (_PRE, _DURING, _POST)
 """Where it runs at one of these, it is asked before the call."""
+_ACTION = attrgetter("action")
 
 
 class NotGuarding(GuardError):
@@ -97,7 +99,10 @@ class GemmaGuard(CustomGuardrail):
     def should_run_guardrail(self, data: Any, event_type: GuardrailEventHooks) -> bool:
         """Also before the call where it is judged later: to refuse what cannot be judged then."""
         for event in _BEFORE if event_type is _PRE else (event_type,):
-            if event in self._events and super().should_run_guardrail(data, event):
+            if event in self._events and (
+                (self.default_on and not traffic.is_of_special_key(data))
+                or super().should_run_guardrail(data, event)
+            ):
                 return True
         return False
 
@@ -114,7 +119,8 @@ class GemmaGuard(CustomGuardrail):
         (verdict,) = self._heard(
             [await ask(self.guard, messages, Stage.INPUT, call)], data, _PRE, shape
         )
-        _put_back(shape, data, verdict, messages)
+        if verdict.action is Action.REDACT:
+            _put_back(shape, data, verdict, messages)
         return data
 
     async def async_moderation_hook(
@@ -146,7 +152,8 @@ class GemmaGuard(CustomGuardrail):
         said = await asyncio.gather(*asking) if len(asking) > 1 else [await asking[0]]
         verdicts = self._heard(said, data, _POST, shape)
         for index, verdict in enumerate(verdicts):
-            _rewrite(shape, response, index, verdict, [*asked, answers[index]])
+            if verdict.action is Action.REDACT:
+                _rewrite(shape, response, index, verdict, [*asked, answers[index]])
         return response
 
     async def async_logging_hook(
@@ -300,7 +307,7 @@ class GemmaGuard(CustomGuardrail):
 
 def _goes_on_as_it_came(verdicts: Sequence[Verdict], data: Mapping[str, Any], shape: Shape) -> bool:
     """Whether a proxy sends this request on unchanged, and nothing in it needs a copy."""
-    acts = max([verdict.action for verdict in verdicts], default=Action.ALLOW) >= Action.REDACT
+    acts = max(map(_ACTION, verdicts), default=Action.ALLOW) >= Action.REDACT
     return bool(data.get("proxy_server_request")) and shape not in REPLAYED and not acts
 
 
@@ -308,8 +315,6 @@ def _put_back(
     shape: Shape, data: dict[str, Any], verdict: Verdict, judged: Sequence[Message]
 ) -> None:
     """Write what `verdict` redacted into the request; raises where it has no place there."""
-    if verdict.action is not Action.REDACT:
-        return
     beside, *messages = verdict.apply(judged)
     if beside != judged[0]:
         raise undelivered(verdict)
@@ -320,7 +325,5 @@ def _rewrite(
     shape: Shape, response: Any, index: int, verdict: Verdict, judged: Sequence[Message]
 ) -> None:
     """Write what `verdict` redacted into an answer; raises where it has no place there."""
-    if verdict.action is not Action.REDACT:
-        return
     if not shape.rewrite(response, index, verdict.apply(judged)[-1]):
         raise undelivered(verdict)

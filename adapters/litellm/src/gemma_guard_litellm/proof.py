@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import Any
 
 from gemma_guard import Verdict
 from gemma_guard_litellm.door import App, Receive, Scope, Send
+
+_ID, _ACTION = attrgetter("id"), attrgetter("action")
 
 
 class _Answer:
@@ -59,8 +62,7 @@ def _headers(made: Sequence[Verdict] | None) -> list[tuple[bytes, bytes]]:
     """The decisions, and the strictest of their actions."""
     if not made:
         return []
-    strictest = max([verdict.action for verdict in made])
     return [
-        (b"x-gemma-guard-decisions", ",".join([verdict.id for verdict in made]).encode()),
-        (b"x-gemma-guard-action", str(strictest).encode()),
+        (b"x-gemma-guard-decisions", ",".join(map(_ID, made)).encode()),
+        (b"x-gemma-guard-action", str(max(map(_ACTION, made))).encode()),
     ]

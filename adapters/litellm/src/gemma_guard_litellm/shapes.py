@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from litellm.types.llms.openai import OpenAIModerationResponse, ResponsesAPIResponse
@@ -34,6 +34,9 @@ _BY_CALL_TYPE = {
     **dict.fromkeys(("moderation", "amoderation"), MODERATIONS),
     **dict.fromkeys(("rerank", "arerank"), RERANK),
 }
+of_call: Callable[[str], Shape | None] = _BY_CALL_TYPE.get
+"""The shape of a call of this type; None where there is none."""
+
 JUDGED_DURING = frozenset(
     {
         *("completion", "acompletion", "anthropic_messages", "responses", "aresponses"),
@@ -64,11 +67,6 @@ _BY_ANSWER: tuple[tuple[type, Shape], ...] = (
     (OpenAIModerationResponse, MODERATIONS),
     (RerankResponse, RERANK),
 )
-
-
-def of_call(call_type: str) -> Shape | None:
-    """The shape of a call of this type; None where there is none."""
-    return _BY_CALL_TYPE.get(call_type)
 
 
 def of_answer(response: Any) -> Shape | None:

@@ -33,8 +33,10 @@ def beside(*judged: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
     def found(data: Mapping[str, Any]) -> dict[str, Any]:
         request = data.get("proxy_server_request") or {}
-        keys = [key for key in request.get("body") or _SPEAKING if key not in passed_over]
-        said = [text for key in keys for text in texts(data.get(key), keys=True)]
+        said: list[str] = []
+        for key in request.get("body") or _SPEAKING:
+            if key not in passed_over and (value := data.get(key)):
+                said += texts(value, keys=True)
         return {"role": "tool", "content": "\n".join(said)}
 
     return found

@@ -12,6 +12,7 @@ from typing import Any
 
 _BUCKETS = ("metadata", "litellm_metadata")
 _PROXYS_OWN = "user_api_key"
+_SETTINGS = (f"{_PROXYS_OWN}_metadata", f"{_PROXYS_OWN}_team_metadata")
 _PLAIN = (str, int, float)
 _OF_KEY = {
     "key_alias": ("key_alias",),
@@ -52,6 +53,15 @@ def tenant(key: Any) -> str:
         if owner and isinstance(owner, str):
             return owner
     return ""
+
+
+def is_of_special_key(data: Mapping[str, Any]) -> bool:
+    """Whether a key or its team has settings: they alone can leave out what judges every call."""
+    for name in _BUCKETS:
+        bucket = data.get(name)
+        if isinstance(bucket, dict) and any(map(bucket.get, _SETTINGS)):
+            return True
+    return False
 
 
 def key_of(data: Mapping[str, Any]) -> SimpleNamespace:
