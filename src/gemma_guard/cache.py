@@ -164,17 +164,20 @@ class ScoreCache:
             return self._store.counts
 
     def known(self, probe: Probe, *, fingerprint: str, tenant: str) -> Scores | None:
-        """The scores of `probe`, if all are held; nobody is asked, and no hit counted."""
+        """The scores of `probe`, if all are held; nobody is asked."""
         row = self._keys.of(probe, fingerprint, tenant)
         now = self._clock()
         with self._lock:
             held = self._store.rows((row,), now=now)
-        return held[0] if held else None
+            if held is None:
+                return None
+            self._store.hits += len(row)
+        return held[0]
 
-    def used(self, scores: Scores) -> None:
-        """Count as hits what was `known`."""
+    def unused(self, scores: Scores) -> None:
+        """Count what was `known` as no hit after all."""
         with self._lock:
-            self._store.hits += len(scores)
+            self._store.hits -= len(scores)
 
     async def scores(
         self,

@@ -392,10 +392,10 @@ def _findings(decided: Sequence[Decided]) -> tuple[Finding, ...]:
 
 
 def _scores(answers: Answers) -> tuple[Score, ...]:
-    return kept([score for heard in answers if heard for score in heard.scores])
+    return _kept([score for heard in answers if heard for score in heard.scores])
 
 
-def kept(said: Iterable[Score]) -> tuple[Score, ...]:
+def _kept(said: Iterable[Score]) -> tuple[Score, ...]:
     """What is kept of what was said; where a stream is held is over once that was decided."""
     return tuple([s if s.hold_from is None else replace(s, hold_from=None) for s in said])
 

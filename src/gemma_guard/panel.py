@@ -95,7 +95,7 @@ class Panel:
     def known(self, name: str, probe: Probe) -> tuple[Score, ...] | None:
         """What the scorer `name` would say, if all of it is known without asking.
 
-        Whoever makes use of it says so by `used`.
+        It counts as a hit; whoever makes no use of it says so by `unused`.
         """
         if self.cache is None:
             return None
@@ -106,10 +106,10 @@ class Panel:
             return scores
         return _calibrated([scores], [probe], calibration)[0]
 
-    def used(self, scores: tuple[Score, ...]) -> None:
-        """What was `known` has answered a question."""
+    def unused(self, scores: tuple[Score, ...]) -> None:
+        """What was `known` is asked for again."""
         if self.cache is not None:
-            self.cache.used(scores)
+            self.cache.unused(scores)
 
 
 def _calibrated(

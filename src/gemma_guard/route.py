@@ -210,11 +210,11 @@ class Routes:
         `name` sets the floor instead of a match. Raises `UsageError` for an unknown name or field.
         """
         if not trusted and not claimed:
-            return self.named(name or DEFAULT)
+            return self.named(name) if name else self._default
         if not (callable(trusted) and callable(claimed)):
             check_fields(_given(trusted), _given(claimed), error=UsageError)
         if not (self._on_trust or self._on_claims):
-            return self.named(name or DEFAULT)
+            return self.named(name) if name else self._default
         trust, claim = _lookup(trusted), _lookup(claimed)
         floor = self.named(name) if name else self._floor(trust, claim)
         stricter = tuple([r for r in self._on_claims if r.match.covers(trust, claim)])
@@ -231,7 +231,11 @@ class Routes:
         for route in self._on_trust:
             if route.match.covers(trusted, claimed):
                 return route
-        return self.routes[DEFAULT]
+        return self._default
+
+    @cached_property
+    def _default(self) -> Route:
+        return self.named(DEFAULT)
 
     @cached_property
     def _on_trust(self) -> tuple[Route, ...]:

@@ -11,14 +11,15 @@ from typing import Any, TypeAlias
 
 from gemma_guard.conversation import LISTS
 from gemma_guard.decision import encodes
-from gemma_guard.judging import Case, Outcome, Source, kept
+from gemma_guard.judging import Case, Outcome, Source
 from gemma_guard.panel import Panel
 from gemma_guard.scorer import Probe
 from gemma_guard.text import plain
 from gemma_guard.verdict import Action, Judged, Place, Stage
 
 _MOST_CHARS = 20_000  # more would hold an event loop
-_VIOLATION = attrgetter("violation")
+_VIOLATION, _HELD = attrgetter("violation"), attrgetter("hold_from")
+_NOWHERE = {None}
 
 _Said: TypeAlias = tuple[str, Place, str]
 """A text, where it stands, and who says it."""
@@ -40,10 +41,12 @@ def settled(case: Case, panel: Panel) -> Outcome | None:
     ask = plan.asks[0]
     probe = Probe(text, ask.policies, case.stage, prompt, tenant=case.tenant)
     scores = panel.known(ask.scorer, probe)
-    if scores is None or any(map(ge, map(_VIOLATION, scores), plan.lowest)):
+    if scores is None:
         return None
-    panel.used(scores)
-    return Outcome((Judged(place, role, case.stage, Action.ALLOW, kept(scores)),))
+    if any(map(ge, map(_VIOLATION, scores), plan.lowest)) or {*map(_HELD, scores)} != _NOWHERE:
+        panel.unused(scores)
+        return None
+    return Outcome((Judged(place, role, case.stage, Action.ALLOW, scores),))
 
 
 def _only(source: Source, stage: Stage) -> tuple[_Said | None, str | None]:
