@@ -63,6 +63,22 @@ def test_an_entry_is_what_litellm_would_enter_itself_which_it_does_where_entries
     assert not ours[0].responses
 
 
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_an_entry_is_there_once_wherever_litellm_logs_from(
+    is_shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "litellm.proxy.proxy_server", raising=False)
+    bucket: dict[str, Any] = {}
+    params = {"metadata": bucket if is_shared else {}}
+    log = SimpleNamespace(litellm_params=params, model_call_details={"litellm_params": params})
+    data = {"metadata": bucket, "litellm_logging_obj": log}
+    for verdict in VERDICTS:
+        enter(verdict, Handed(), data, GuardrailEventHooks.post_call)
+
+    for logged in (data, params):
+        assert [entry["guardrail_id"] for entry in entries(logged)] == ["a", "b", "c"]
+
+
 def test_an_entry_says_what_was_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     _, data = entered(None, monkeypatch)
 

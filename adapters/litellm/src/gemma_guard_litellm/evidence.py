@@ -90,7 +90,19 @@ def _append(entry: dict[str, Any], data: dict[str, Any]) -> None:
         made.append(entry)
     else:
         bucket[_KEY] = [entry] if made is None else [made, entry]
-    _copied(data, data.get("litellm_logging_obj"))
+    log = data.get("litellm_logging_obj")
+    if not _is_logged_from(bucket, log):
+        _copied(data, log)
+
+
+def _is_logged_from(bucket: dict[str, Any], log: Any) -> bool:
+    """Whether it is the very dictionary that LiteLLM logs this call from."""
+    params = getattr(log, "litellm_params", None)
+    return (
+        isinstance(params, dict)
+        and params.get("metadata") is bucket
+        and log.model_call_details.get("litellm_params") is params
+    )
 
 
 def _hand_over(entry: dict[str, Any], guardrail: CustomGuardrail, data: dict[str, Any]) -> None:
