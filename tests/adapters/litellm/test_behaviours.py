@@ -199,6 +199,7 @@ BEHAVIOURS = (
         18,
         "headers_and_a_start_up_line_prove_that_it_runs",
         at("streams", "a_response_names_the_decision_on_its_request_in_a_header")
+        + at("proof", "an_answer_names_its_decisions", "a_refusal_names_the_decision_that_it_is")
         + at(
             "endpoints",
             "the_proxy_says_what_it_guards_when_it_starts",

@@ -105,6 +105,7 @@ def test_a_proxy_is_made_to_name_them_once_however_many_guardrails_it_has(
     assert proxys.middleware_stack is once
 
 
+@pytest.mark.usefixtures("upstream")
 @pytest.mark.parametrize(("endpoint", "stream"), WAYS)
 def test_an_answer_names_its_decisions(endpoint: Endpoint, stream: bool, proxy: Proxy) -> None:
     before = len(proxy.decisions())
