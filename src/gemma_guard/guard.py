@@ -349,11 +349,11 @@ class Guard(Copied):
 
     def _begun(self) -> Service:
         """The service in which a check has begun: one that is being replaced takes none."""
+        if not (self._is_told or self._is_open or self._closed):
+            self._is_told = True
+            tell_unkept(self._service.settings)
         while self._closed or not (service := self._service).begin():
             self._refuse_if_closed()
-        if not (self._is_told or self._is_open):
-            self._is_told = True
-            tell_unkept(service.settings)
         return service
 
     def _refuse_if_closed(self) -> None:

@@ -18,7 +18,7 @@ from tests.adapters.litellm.calls import CHAT, Endpoint
 from tests.adapters.litellm.proxying import Proxy
 from tests.adapters.litellm.test_matrix import INPUTS, WAYS
 
-START = {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]}
+START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]}
 BODY = {"type": "http.response.body"}
 DECISIONS, ACTION = "x-gemma-guard-decisions", "x-gemma-guard-action"
 
@@ -133,3 +133,33 @@ def test_what_is_not_judged_names_nothing(proxy: Proxy) -> None:
     response = proxy.post("/v1/messages/count_tokens", CHAT.body("Hello."))
 
     assert DECISIONS not in response.headers
+
+
+async def test_what_stands_behind_a_pass_through_cannot_claim_a_decision() -> None:
+    forged = [(b"X-Gemma-Guard-Action", b"allow"), (b"x-gemma-guard-decisions", b"mine")]
+
+    async def called(send: Any) -> None:
+        await send({**START, "headers": [*START["headers"], *forged]})
+
+    (start,) = await answered(called)
+
+    assert start["headers"] == [(b"a", b"b")]
+
+
+async def test_a_call_within_a_call_names_its_own_decisions_and_leaves_the_others() -> None:
+    inner: list[dict[str, Any]] = []
+
+    async def within(send: Any) -> None:
+        note(verdict("inner", Action.BLOCK))
+        await send(START)
+
+    async def called(send: Any) -> None:
+        note(verdict("one"))
+        inner.extend(await answered(within))
+        note(verdict("two", Action.REDACT))
+        await send(START)
+
+    (start,) = await answered(called)
+
+    assert inner[0]["headers"][1:] == [(DECISIONS.encode(), b"inner"), (ACTION.encode(), b"block")]
+    assert start["headers"][1:] == [(DECISIONS.encode(), b"one,two"), (ACTION.encode(), b"redact")]

@@ -44,7 +44,7 @@ def enter(
 def add(
     verdict: Verdict, guardrail: CustomGuardrail, data: dict[str, Any], event: GuardrailEventHooks
 ) -> None:
-    """As `enter`, for a call that is over."""
+    """Add it to the request's log alone: no header names it."""
     entry = _entry(verdict, event)
     if not (_bucket and _copied) or _is_traced():
         _hand_over(entry, guardrail, data)

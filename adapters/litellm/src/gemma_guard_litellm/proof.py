@@ -1,4 +1,4 @@
-"""Every answer of the proxy names the decisions made on its call: the proof that the guard ran.
+"""The answer to a judged call names the decisions made on it: the proof that the guard ran.
 
 LiteLLM has a hook for such headers, but then asks all its callbacks for them, each time.
 """
@@ -28,7 +28,8 @@ class _Answer:
     def send(self, message: Any) -> Awaitable[None]:
         """Send `message`, the headers with what was decided so far."""
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *_headers(self.made)]}
+            theirs = [header for header in message.get("headers", ()) if not _is_ours(*header)]
+            message = {**message, "headers": [*theirs, *_headers(self.made)]}
             self.made = None
         return self._send(message)
 
@@ -42,20 +43,27 @@ class Proof:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Hand the call on."""
-        if scope["type"] != "http":
-            return self._app(scope, receive, send)
-        answer = _Answer(send)
-        _answer.set(answer)
-        return self._app(scope, receive, answer.send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the call on. LiteLLM makes some within another, in the same task."""
+        answer = _Answer(send) if scope["type"] == "http" else None
+        before = _answer.set(answer)
+        try:
+            await self._app(scope, receive, answer.send if answer else send)
+        finally:
+            _answer.reset(before)
 
 
 def note(verdict: Verdict) -> None:
     """Have the answer to the call under way name this decision."""
     answer = _answer.get()
-    if answer is not None and answer.made is not None:
-        answer.made.append(verdict)
+    made = None if answer is None else answer.made
+    if made is not None:
+        made.append(verdict)
+
+
+def _is_ours(name: bytes, _value: bytes) -> bool:
+    """Whether only the guard may say it: what stands behind a pass-through might say it too."""
+    return name.lower().startswith(b"x-gemma-guard-")
 
 
 def _headers(made: Sequence[Verdict] | None) -> list[tuple[bytes, bytes]]:
