@@ -57,7 +57,7 @@ class Reader:
     ) -> None:
         self._pieces = WordPieces(folder / "tokenizer.json")
         vocabulary = self._pieces.vocabulary
-        self._encoder = Encoder(folder / "encoder.onnx", threads, mark=vocabulary["[CLS]"])
+        self._encoder = Encoder(folder / "encoder.onnx", threads)
         self._end = vocabulary["[SEP]"]
         self._known = listed | set(filter(_is_word, vocabulary))
         self.cache: Cache[Floats] = Cache(_CACHED)

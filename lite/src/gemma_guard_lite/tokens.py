@@ -11,8 +11,8 @@ from tokenizers import Encoding, Tokenizer
 
 from gemma_guard_lite.windows import Range
 
-_ORDINARY = re.compile(r"[\t\n\r -Z\\-~]*")
-"""No letters to fold but A to Z, nothing to drop, no bracket: special tokens stand in brackets."""
+_ORDINARY = re.compile(r"[\t\n\r -~]*")
+"""No letters to fold but A to Z, and nothing to drop."""
 _SELDOM = 8
 """One word by itself costs the library as much as five or so in a text."""
 _WORD = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
@@ -38,6 +38,7 @@ class WordPieces:
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True  # a text that says [CLS] does not mean it
         self.vocabulary: dict[str, int] = self._tokenizer.get_vocab()
 
     def cut(self, text: str) -> Tokens:
