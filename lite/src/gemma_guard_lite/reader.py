@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
 
 from gemma_guard_lite.cache import Cache
 from gemma_guard_lite.encoder import Encoder
 from gemma_guard_lite.plain import SHORTEST_DISGUISE, Plain, plain
+from gemma_guard_lite.tokens import Tokens, WordPieces
 from gemma_guard_lite.windows import Range, spans, units
 from gemma_guard_lite.words import Piece
 
@@ -33,19 +33,6 @@ def _nothing() -> None:
 
 class TooLong(Exception):
     """A text of more windows than one request may cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Word pieces and where each stands; an `Encoding` would make these lists at every look."""
-
-    ids: list[int]
-    offsets: list[Range]
-
-    @classmethod
-    def of(cls, encoding: Encoding) -> Tokens:
-        """Both lists, once."""
-        return cls(encoding.ids, encoding.offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +55,9 @@ class Reader:
     def __init__(
         self, folder: Path, *, listed: AbstractSet[str] = frozenset(), threads: int = 1
     ) -> None:
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        vocabulary = self._tokenizer.get_vocab()
-        self._encoder = Encoder(folder / "encoder.onnx", threads, mark=vocabulary["[CLS]"])
+        self._pieces = WordPieces(folder / "tokenizer.json")
+        vocabulary = self._pieces.vocabulary
+        self._encoder = Encoder(folder / "encoder.onnx", threads)
         self._end = vocabulary["[SEP]"]
         self._known = listed | set(filter(_is_word, vocabulary))
         self.cache: Cache[Floats] = Cache(_CACHED)
@@ -100,7 +85,7 @@ class Reader:
 
     def _planned(self, text: str) -> tuple[Plain, Tokens, list[Range]]:
         judged = plain(text, self._known)
-        tokens = Tokens.of(self._tokenizer.encode(judged.text, add_special_tokens=False))
+        tokens = self._pieces.cut(judged.text)
         planned = units(judged.text, tokens.offsets)
         if len(planned) > MOST_WINDOWS:
             raise TooLong(f"{len(planned)} windows, and {MOST_WINDOWS} is the most it reads")
