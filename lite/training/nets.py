@@ -13,16 +13,19 @@ from onnx import TensorProto, helper
 from torch.nn import functional
 
 BATCH = 256
+SOFTNESS = 1.0
+"""How far below a text's worst span another still teaches the net."""
 _FAR_BELOW = -1e4
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one network is trained."""
+    """How one network is trained; `unseen` is the share of its features kept from it."""
 
     epochs: int = 8
     hidden: int = 256
     dropout: float = 0.5
+    unseen: float = 0.1
     decay: float = 0.05
     rate: float = 1e-3
     seed: int = 0
@@ -36,12 +39,13 @@ class Net(torch.nn.Module):
         self.mean, self.spread = torch.from_numpy(mean), torch.from_numpy(spread)
         self.first = torch.nn.Linear(len(mean), plan.hidden)
         self.second = torch.nn.Linear(plan.hidden, heads)
-        self.dropout = plan.dropout
+        self.unseen, self.dropout = plan.unseen, plan.dropout
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Margins, one row per row."""
-        scaled = functional.dropout((features - self.mean) / self.spread, 0.1, self.training)
-        hidden = functional.gelu(self.first(scaled))
+        scaled = (features - self.mean) / self.spread
+        seen = functional.dropout(scaled, self.unseen, self.training)
+        hidden = functional.gelu(self.first(seen))
         return self.second(functional.dropout(hidden, self.dropout, self.training))
 
 
@@ -61,10 +65,17 @@ class Spans:
         return torch.from_numpy(self.values[rows]), torch.from_numpy(owner)
 
 
-def worst(margins: torch.Tensor, owner: torch.Tensor, count: int) -> torch.Tensor:
-    """Per text the highest margin of its spans, head by head."""
+def pooled(margins: torch.Tensor, owner: torch.Tensor, count: int) -> torch.Tensor:
+    """Per text, head by head, the mean of its spans, in which one counts the more the worse it is.
+
+    As the judge pools, over all spans; by the worst alone each text would teach one span.
+    """
     low = torch.full((count, margins.shape[1]), _FAR_BELOW)
-    return low.scatter_reduce(0, owner[:, None].expand_as(margins), margins, "amax")
+    worst = low.scatter_reduce(0, owner[:, None].expand_as(margins), margins, "amax")
+    share = torch.exp((margins - worst.detach()[owner]) / SOFTNESS)
+    none = torch.zeros(count, margins.shape[1])
+    weighed = none.index_add(0, owner, share * margins)
+    return weighed / none.index_add(0, owner, share)
 
 
 def trained(
@@ -86,7 +97,7 @@ def trained(
     for _ in range(plan.epochs):
         for chunk in _chunks(draw.permutation(rows)):
             values, owner = spans.batch(chunk)
-            margins = worst(net(values), owner, len(chunk))
+            margins = pooled(net(values), owner, len(chunk))
             losses = functional.binary_cross_entropy_with_logits(
                 margins, target[chunk], reduction="none"
             )

@@ -42,7 +42,7 @@ from sklearn.metrics import average_precision_score
 from table import Table, held, labels, table
 from templates import VOICES, voice_of
 
-PLAN = Plan(epochs=8, hidden=256, dropout=0.5, decay=0.05)
+PLAN = Plan(epochs=8, hidden=256, dropout=0.5, decay=0.05, unseen=0.3)
 HALF = 0.5
 TIMES: dict[str, float] = {}
 Figures = dict[str, object]
