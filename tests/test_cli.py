@@ -143,8 +143,9 @@ def test_show_says_which_key_of_guard_yaml_decided(tmp_path: Path) -> None:
 def test_policies_lists_bands_packs_and_scorers(tmp_path: Path) -> None:
     done = run(tmp_path, "policies")
 
-    log = Guard.default().routes.resolve(None).rules[0].input.log
-    for word in ("dangerous_content", f"log: {log}", "privacy", "pattern"):
+    bands = Guard.default().routes.resolve(None).rules[0].input
+    assert bands is not None
+    for word in ("dangerous_content", f"log: {bands.log}", "privacy", "pattern"):
         assert word in done.stdout
 
 

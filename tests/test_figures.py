@@ -89,3 +89,15 @@ def test_the_figures_of_streams_are_what_the_benchmark_measured() -> None:
         f"| {found[f'catches_confirm_{CONFIRM}_wait_windows_mean']} |",
     ):
         assert figure in README, figure
+
+
+def test_what_the_litellm_guardrail_costs_is_what_the_benchmark_measured() -> None:
+    found: Any = measured("litellm_proxy")
+    readme = (ROOT / "adapters" / "litellm" / "README.md").read_text(encoding="utf-8")
+    own = found["pre_call_us"]
+
+    for kind in found["at_once"].values():
+        low, high = kind["interval"]
+        assert f"| {kind['ratio']:.3f} ({low:.3f}–{high:.3f}) |" in readme
+    assert f"takes {own['hook']} µs" in readme
+    assert f"{own['our_own']} of them its own" in readme
