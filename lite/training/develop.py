@@ -82,3 +82,11 @@ def area(harmful: np.ndarray, margin: np.ndarray, *, prior: float = PRIOR) -> fl
     """AU-PRC as if `prior` of the texts were harmful."""
     share = np.where(harmful, prior / harmful.sum(), (1 - prior) / (~harmful).sum())
     return float(average_precision_score(harmful, margin, sample_weight=share))
+
+
+def area_within(sources: list[str], harmful: np.ndarray, margin: np.ndarray) -> float:
+    """The mean AU-PRC of the sources that hold both classes, each by itself."""
+    source = np.array(sources)
+    both = sorted(set(source[harmful]) & set(source[~harmful]))
+    areas = [area(harmful[source == name], margin[source == name]) for name in both]
+    return float(np.mean(areas))

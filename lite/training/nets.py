@@ -20,12 +20,12 @@ _FAR_BELOW = -1e4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one network is trained; `unseen` is the share of its features kept from it."""
+    """How one network is trained."""
 
     epochs: int = 8
     hidden: int = 256
     dropout: float = 0.5
-    unseen: float = 0.1
+    input_dropout: float = 0.1
     decay: float = 0.05
     rate: float = 1e-3
     seed: int = 0
@@ -39,13 +39,13 @@ class Net(torch.nn.Module):
         self.mean, self.spread = torch.from_numpy(mean), torch.from_numpy(spread)
         self.first = torch.nn.Linear(len(mean), plan.hidden)
         self.second = torch.nn.Linear(plan.hidden, heads)
-        self.unseen, self.dropout = plan.unseen, plan.dropout
+        self.input_dropout, self.dropout = plan.input_dropout, plan.dropout
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Margins, one row per row."""
         scaled = (features - self.mean) / self.spread
-        seen = functional.dropout(scaled, self.unseen, self.training)
-        hidden = functional.gelu(self.first(seen))
+        kept = functional.dropout(scaled, self.input_dropout, self.training)
+        hidden = functional.gelu(self.first(kept))
         return self.second(functional.dropout(hidden, self.dropout, self.training))
 
 
@@ -68,7 +68,7 @@ class Spans:
 def pooled(margins: torch.Tensor, owner: torch.Tensor, count: int) -> torch.Tensor:
     """Per text, head by head, the mean of its spans, in which one counts the more the worse it is.
 
-    As the judge pools, over all spans; by the worst alone each text would teach one span.
+    As the judge pools, but over all spans; by the worst alone, one span of each text would teach.
     """
     low = torch.full((count, margins.shape[1]), _FAR_BELOW)
     worst = low.scatter_reduce(0, owner[:, None].expand_as(margins), margins, "amax")

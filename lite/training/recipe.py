@@ -30,7 +30,14 @@ from blends import (
     of_input,
     stretched,
 )
-from develop import KNOWN_TO_WORDS, area, development_set, left_out_margins, source_weights
+from develop import (
+    KNOWN_TO_WORDS,
+    area,
+    area_within,
+    development_set,
+    left_out_margins,
+    source_weights,
+)
 from gemma_guard_lite.model import SOFTNESS, WEIGHTS, Blend, Model, pooled
 from gemma_guard_lite.reader import Reading
 from gemma_guard_lite.words import WordList
@@ -42,7 +49,7 @@ from sklearn.metrics import average_precision_score
 from table import Table, held, labels, table
 from templates import VOICES, voice_of
 
-PLAN = Plan(epochs=8, hidden=256, dropout=0.5, decay=0.05, unseen=0.3)
+PLAN = Plan(epochs=8, hidden=256, dropout=0.5, decay=0.05, input_dropout=0.3)
 HALF = 0.5
 TIMES: dict[str, float] = {}
 Figures = dict[str, object]
@@ -132,8 +139,9 @@ def developed(rows: Table, parts: list[np.ndarray], marks: np.ndarray, inputs: B
         "sum of the two": encoder + words,
     }
     areas = {name: round(area(harmful, margin), 4) for name, margin in candidates.items()}
+    within = round(area_within([rows.asked[row].source for row in kept], harmful, judged), 4)
     print(areas, np.round(inputs.weights, 2).tolist(), np.round(inputs.bias, 2), flush=True)
-    told = {"rows": len(kept), "harmful": int(harmful.sum()), "areas": areas}
+    told = {"rows": len(kept), "harmful": int(harmful.sum()), "areas": areas, "within": within}
     return {"development": told | {"voices": _voices(rows, parts, marks, inputs)}}
 
 
